@@ -1,0 +1,1 @@
+//! Archives from the network, read as streams into a stage.

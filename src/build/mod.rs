@@ -1,0 +1,1 @@
+//! Drives the stages for one recipe: from lock and recipe to audited extensions.

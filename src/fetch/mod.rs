@@ -1,0 +1,1 @@
+//! Fetching: origins, the cache, and what may go wrong on the way.

@@ -1,0 +1,2 @@
+//! The `tcforge` program.
+fn main() {}

@@ -1,0 +1,38 @@
+//! How long work tells what it is doing, without knowing who listens.
+
+/// Where long work reports to. The command line draws bars; tests collect.
+pub trait Progress: Send + Sync {
+    /// Starts one task (a file to fetch, an image to pack). `total` is in
+    /// bytes and may be unknown at first.
+    fn start(&self, name: &str, total: Option<u64>) -> Box<dyn Task>;
+
+    /// Says one line of interest (a retry, a fallback); not an error.
+    fn note(&self, text: &str);
+}
+
+/// One task under way. Dropping it ends it.
+pub trait Task: Send + Sync {
+    /// Sets how many bytes are done: a resumed or restarted task may go back.
+    fn set_position(&self, bytes: u64);
+
+    /// Sets the total once it is known.
+    fn set_total(&self, bytes: u64);
+}
+
+/// A listener that says nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn start(&self, _: &str, _: Option<u64>) -> Box<dyn Task> {
+        Box::new(Silent)
+    }
+
+    fn note(&self, _: &str) {}
+}
+
+impl Task for Silent {
+    fn set_position(&self, _: u64) {}
+
+    fn set_total(&self, _: u64) {}
+}

@@ -1,0 +1,307 @@
+//! Where recipes, templates and lists come from: the binary carries its own,
+//! and a project folder's files win over them, file by file.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use include_dir::{Dir, DirEntry, include_dir};
+
+static RECIPES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/recipes");
+static INITD: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/initd");
+static LOCK: &str = include_str!("../tcforge.lock");
+
+/// The name of the lock file; the folder that holds it is the project's.
+pub const LOCK_NAME: &str = "tcforge.lock";
+
+/// A project: a folder with files of its own over the built-in ones, or the
+/// built-in ones alone.
+#[derive(Debug, Clone, Default)]
+pub struct Project {
+    folder: Option<PathBuf>,
+}
+
+/// A data file that could not be had.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum ProjectError {
+    /// Neither the project nor the binary has it.
+    #[error("there is no `{0}`, neither in the project nor built in")]
+    Missing(String),
+    /// It could not be read or written.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// `read` or `write`.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// `tcforge init` found a file in its way.
+    #[error("`{}` is there already", .0.display())]
+    #[diagnostic(help("name an empty folder, or remove the file to have it written anew"))]
+    Exists(PathBuf),
+    /// The project is only the built-in data, which cannot be changed.
+    #[error("there is no project here to write `{0}` to")]
+    #[diagnostic(help("make one with `tcforge init DIR`, then run this again inside DIR"))]
+    ReadOnly(String),
+}
+
+impl Project {
+    /// The built-in data alone.
+    pub fn built_in() -> Self {
+        Self::default()
+    }
+
+    /// The project in `folder`.
+    pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: Some(folder.into()),
+        }
+    }
+
+    /// The project that `start` lies in: the nearest folder upwards that holds
+    /// a `tcforge.lock`; the built-in data if there is none.
+    pub fn find(start: &Path) -> Self {
+        let folder = start.ancestors().find(|folder| folder.join(LOCK_NAME).is_file());
+        Self {
+            folder: folder.map(Path::to_owned),
+        }
+    }
+
+    /// The project's folder; `None` for the built-in data.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// How a data file is called in messages: its path in the project if it is
+    /// there, else `built-in NAME`.
+    pub fn display_name(&self, name: &str) -> String {
+        match self.own_path(name) {
+            Some(path) => path.display().to_string(),
+            None => format!("built-in {name}"),
+        }
+    }
+
+    fn own_path(&self, name: &str) -> Option<PathBuf> {
+        let path = self.folder.as_ref()?.join(name);
+        path.is_file().then_some(path)
+    }
+
+    /// Reads a data file by its name with slashes, say `recipes/runc/recipe.toml`.
+    pub fn read(&self, name: &str) -> Result<Cow<'static, [u8]>, ProjectError> {
+        if let Some(path) = self.own_path(name) {
+            return match fs::read(&path) {
+                Ok(bytes) => Ok(Cow::Owned(bytes)),
+                Err(source) => Err(ProjectError::Io {
+                    action: "read",
+                    path,
+                    source,
+                }),
+            };
+        }
+        built_in_file(name)
+            .map(Cow::Borrowed)
+            .ok_or_else(|| ProjectError::Missing(name.to_owned()))
+    }
+
+    /// Reads a data file that is text.
+    pub fn read_text(&self, name: &str) -> Result<String, ProjectError> {
+        let bytes = self.read(name)?.into_owned();
+        String::from_utf8(bytes).map_err(|error| ProjectError::Io {
+            action: "read",
+            path: self.display_name(name).into(),
+            source: io::Error::new(io::ErrorKind::InvalidData, error),
+        })
+    }
+
+    /// Replaces a data file of the project, in one step.
+    pub fn write(&self, name: &str, text: &str) -> Result<(), ProjectError> {
+        let Some(folder) = &self.folder else {
+            return Err(ProjectError::ReadOnly(name.to_owned()));
+        };
+        let path = folder.join(name);
+        write_atomically(&path, text.as_bytes()).map_err(|source| ProjectError::Io {
+            action: "write",
+            path,
+            source,
+        })
+    }
+
+    /// The names of the folders below `folder` (say `recipes`), built-in and
+    /// the project's own together, sorted.
+    pub fn folders(&self, folder: &str) -> Result<BTreeSet<String>, ProjectError> {
+        let mut names: BTreeSet<String> = built_in_dir(folder)
+            .into_iter()
+            .flat_map(Dir::dirs)
+            .filter_map(|dir| Some(dir.path().file_name()?.to_str()?.to_owned()))
+            .collect();
+        let Some(own) = self.folder.as_ref().map(|own| own.join(folder)) else {
+            return Ok(names);
+        };
+        let read = |source| ProjectError::Io {
+            action: "read",
+            path: own.clone(),
+            source,
+        };
+        match fs::read_dir(&own) {
+            Ok(entries) => {
+                for entry in entries {
+                    let entry = entry.map_err(read)?;
+                    if entry.path().is_dir()
+                        && let Ok(name) = entry.file_name().into_string()
+                    {
+                        names.insert(name);
+                    }
+                }
+                Ok(names)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(names),
+            Err(error) => Err(read(error)),
+        }
+    }
+
+    /// Writes all built-in data out into `folder`, for editing. Nothing is
+    /// overwritten: a file that is there already is an error, found before
+    /// anything is written.
+    pub fn init(folder: &Path) -> Result<Vec<String>, ProjectError> {
+        let files = built_in_files();
+        for (name, _) in &files {
+            let path = folder.join(name);
+            if path.symlink_metadata().is_ok() {
+                return Err(ProjectError::Exists(path));
+            }
+        }
+        let project = Self::in_folder(folder);
+        for (name, bytes) in &files {
+            let path = folder.join(name);
+            project
+                .init_file(&path, bytes)
+                .map_err(|source| ProjectError::Io {
+                    action: "write",
+                    path,
+                    source,
+                })?;
+        }
+        Ok(files.into_iter().map(|(name, _)| name).collect())
+    }
+
+    fn init_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        write_atomically(path, bytes)
+    }
+}
+
+/// Writes a file beside its destination and renames it there.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::io::Write as _;
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let mut file = tempfile::Builder::new()
+        .prefix(crate::scratch::PREFIX)
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
+        .tempfile_in(parent.unwrap_or(Path::new(".")))?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+fn built_in_file(name: &str) -> Option<&'static [u8]> {
+    if name == LOCK_NAME {
+        return Some(LOCK.as_bytes());
+    }
+    let (top, rest) = name.split_once('/')?;
+    let dir = top_dir(top)?;
+    dir.get_file(rest).map(include_dir::File::contents)
+}
+
+fn built_in_dir(name: &str) -> Option<&'static Dir<'static>> {
+    match name.split_once('/') {
+        Some((top, rest)) => top_dir(top)?.get_dir(rest),
+        None => top_dir(name),
+    }
+}
+
+fn top_dir(name: &str) -> Option<&'static Dir<'static>> {
+    match name {
+        "recipes" => Some(&RECIPES),
+        "initd" => Some(&INITD),
+        _ => None,
+    }
+}
+
+fn built_in_files() -> Vec<(String, &'static [u8])> {
+    fn walk(top: &str, dir: &'static Dir<'static>, files: &mut Vec<(String, &'static [u8])>) {
+        for entry in dir.entries() {
+            match entry {
+                DirEntry::Dir(dir) => walk(top, dir, files),
+                DirEntry::File(file) => {
+                    files.push((format!("{top}/{}", file.path().display()), file.contents()));
+                }
+            }
+        }
+    }
+    let mut files = vec![(LOCK_NAME.to_owned(), LOCK.as_bytes())];
+    walk("recipes", &RECIPES, &mut files);
+    walk("initd", &INITD, &mut files);
+    files.sort();
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_projects_files_win_over_the_built_in_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = "recipes/base/tinycore-11.toml";
+        let written = Project::init(dir.path()).unwrap();
+        assert!(written.iter().any(|w| w == name) && written.iter().any(|w| w == LOCK_NAME));
+        let project = Project::find(&dir.path().join("recipes/base"));
+        assert_eq!(project.folder(), Some(dir.path()));
+        assert_eq!(
+            project.read(name).unwrap(),
+            Project::built_in().read(name).unwrap()
+        );
+        project.write(name, "mine").unwrap();
+        assert_eq!(project.read_text(name).unwrap(), "mine");
+        assert!(
+            project
+                .display_name(name)
+                .starts_with(dir.path().to_str().unwrap())
+        );
+        fs::remove_file(dir.path().join(name)).unwrap();
+        assert_eq!(project.display_name(name), format!("built-in {name}"));
+        fs::create_dir(dir.path().join("recipes/mine")).unwrap();
+        let folders = project.folders("recipes").unwrap();
+        assert!(folders.contains("mine") && folders.contains("base"));
+    }
+
+    #[test]
+    fn init_overwrites_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(LOCK_NAME), "mine").unwrap();
+        let error = Project::init(dir.path()).unwrap_err();
+        assert!(matches!(error, ProjectError::Exists(_)), "{error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_built_in_data_cannot_be_written() {
+        let project = Project::built_in();
+        assert!(matches!(
+            project.write(LOCK_NAME, ""),
+            Err(ProjectError::ReadOnly(_))
+        ));
+        assert!(matches!(
+            project.read("recipes/none"),
+            Err(ProjectError::Missing(_))
+        ));
+    }
+}

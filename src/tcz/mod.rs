@@ -1,0 +1,3 @@
+//! Extensions as files: the squashfs image and its side files.
+
+pub mod read;

@@ -1,0 +1,165 @@
+//! Reading an extension's image, by a library that shares nothing with the
+//! writer: what checks the writer, and what the audit reads through.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use backhand::{FilesystemReader, InnerNode, SquashfsFileReader};
+
+use crate::stage::{Owner, TreePath};
+
+/// An opened squashfs 4.0 image.
+pub struct Image {
+    path: PathBuf,
+    squashfs: FilesystemReader<'static>,
+}
+
+/// Why an image could not be read.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum ReadError {
+    /// The file could not be opened.
+    #[error("cannot open `{}`", path.display())]
+    Open {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is not an image, or a damaged one.
+    #[error("`{}` is not a squashfs image, or is damaged: {reason}", path.display())]
+    #[diagnostic(help("fetch it again and compare it with its .md5.txt"))]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What the reader says.
+        reason: String,
+    },
+}
+
+/// One path of an image.
+pub struct ImageNode<'a> {
+    /// Where.
+    pub path: TreePath,
+    /// The twelve permission bits.
+    pub mode: u16,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Seconds since 1970.
+    pub mtime: u32,
+    /// What it is.
+    pub kind: ImageKind<'a>,
+}
+
+/// What a path of an image is.
+pub enum ImageKind<'a> {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File(ImageFile<'a>),
+    /// A symbolic link and its target.
+    Symlink(Vec<u8>),
+    /// A device, fifo or socket, by its name in English.
+    Special(&'static str),
+}
+
+/// A file of an image, to be read.
+pub struct ImageFile<'a> {
+    squashfs: &'a FilesystemReader<'static>,
+    file: &'a SquashfsFileReader,
+}
+
+impl ImageFile<'_> {
+    /// Its size in bytes.
+    pub fn len(&self) -> u64 {
+        self.file.file_len() as u64
+    }
+
+    /// Whether it is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Reads it from the start.
+    pub fn open(&self) -> io::Result<impl Read + '_> {
+        self.squashfs
+            .file(self.file)
+            .reader_checked()
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
+    }
+
+    /// All of it; an error if it is larger than `limit` bytes.
+    pub fn read_all(&self, limit: u64) -> io::Result<Vec<u8>> {
+        if self.len() > limit {
+            return Err(io::Error::other(format!("larger than {limit} bytes")));
+        }
+        let mut bytes = Vec::new();
+        self.open()?.take(limit).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+impl Image {
+    /// Opens an image and reads its directories.
+    pub fn open(path: &Path) -> Result<Self, ReadError> {
+        let file = File::open(path).map_err(|source| ReadError::Open {
+            path: path.to_owned(),
+            source,
+        })?;
+        let squashfs = FilesystemReader::from_reader(BufReader::new(file)).map_err(|error| ReadError::Damaged {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            squashfs,
+        })
+    }
+
+    /// The file it was opened from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes in a data block.
+    pub fn block_size(&self) -> u32 {
+        self.squashfs.block_size
+    }
+
+    /// Every path, the root first, in the image's order.
+    pub fn nodes(&self) -> Result<Vec<ImageNode<'_>>, ReadError> {
+        self.squashfs.files().map(|node| self.node(node)).collect()
+    }
+
+    fn node<'a>(&'a self, node: &'a backhand::Node<SquashfsFileReader>) -> Result<ImageNode<'a>, ReadError> {
+        let name = node.fullpath.as_os_str().as_bytes();
+        let path = TreePath::parse_absolute(name).map_err(|error| ReadError::Damaged {
+            path: self.path.clone(),
+            reason: format!("`{}`: {error}", node.fullpath.display()),
+        })?;
+        let kind = match &node.inner {
+            InnerNode::Dir(_) => ImageKind::Directory,
+            InnerNode::File(file) => ImageKind::File(ImageFile {
+                squashfs: &self.squashfs,
+                file,
+            }),
+            InnerNode::Symlink(link) => ImageKind::Symlink(link.link.as_os_str().as_bytes().to_owned()),
+            InnerNode::CharacterDevice(_) => ImageKind::Special("character device"),
+            InnerNode::BlockDevice(_) => ImageKind::Special("block device"),
+            InnerNode::NamedPipe => ImageKind::Special("named pipe"),
+            InnerNode::Socket => ImageKind::Special("socket"),
+        };
+        Ok(ImageNode {
+            path,
+            mode: node.header.permissions & 0o7777,
+            owner: Owner {
+                uid: node.header.uid,
+                gid: node.header.gid,
+            },
+            mtime: node.header.mtime,
+            kind,
+        })
+    }
+}
