@@ -18,6 +18,7 @@ pub mod audit;
 pub mod base;
 pub mod build;
 pub mod digest;
+pub mod doctor;
 pub mod fetch;
 pub mod progress;
 pub mod project;

@@ -1,2 +1,10 @@
-//! The `tcforge` program.
-fn main() {}
+//! The `tcforge` program: reads the command line, calls the library, and tells
+//! people what happened.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -1,0 +1,199 @@
+//! The words of the command line. Help texts, completions and man pages are
+//! made from these definitions.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+
+/// Turn an ordinary Linux host into a source of Tiny Core Linux extensions.
+#[derive(Debug, Parser)]
+#[command(name = "tcforge", version, about, propagate_version = true)]
+#[command(after_help = "Exit status: 0 done, 1 wrong input or a failing network or disk, 2 wrong usage, 70 a bug.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Print the result as JSON on the standard output
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+    /// Say only what went wrong
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
+    pub(crate) quiet: bool,
+    /// Say more: every file, every step
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub(crate) verbose: bool,
+    /// Use colours
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Global options"
+    )]
+    pub(crate) color: ColorChoice,
+    /// The project folder; otherwise the nearest one upwards with a tcforge.lock, or the built-in data
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "TCFORGE_PROJECT",
+        value_hint = ValueHint::DirPath,
+        help_heading = "Global options"
+    )]
+    pub(crate) project: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorChoice {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make extensions from pinned upstream releases
+    Build(BuildArgs),
+    /// Fill the cache with all files that a build reads
+    Fetch(FetchArgs),
+    /// Look for newer releases and write them to recipes and lock
+    Update(UpdateArgs),
+    /// Make an extension from a folder
+    Pack(PackArgs),
+    /// Audit extensions, ours or anybody's
+    Check(CheckArgs),
+    /// List the recipes and their releases
+    List(ListArgs),
+    /// Write the built-in recipes, templates and lists out, to edit them
+    Init(InitArgs),
+    /// Tell which outside programs are there and what the missing ones are for
+    Doctor,
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the man pages
+    Man {
+        /// Where to
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+    },
+}
+
+/// What is made from what: shared by `build`, `fetch` and `update`.
+#[derive(Debug, Args)]
+pub(crate) struct Selection {
+    /// The recipes; without one, all that the channel has
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// The channel that releases are taken from
+    #[arg(long, value_name = "CHANNEL", default_value = "current", env = "TCFORGE_CHANNEL")]
+    pub(crate) channel: String,
+}
+
+/// How files are fetched.
+#[derive(Debug, Args)]
+pub(crate) struct Network {
+    /// Never use the network: everything must be in the cache
+    #[arg(long, env = "TCFORGE_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) offline: bool,
+    /// Try this base URL (URL/FILE-NAME) before the origin; may be repeated
+    #[arg(long = "mirror", value_name = "URL", env = "TCFORGE_MIRROR", value_delimiter = ',')]
+    pub(crate) mirrors: Vec<String>,
+    /// Where fetched files are kept [default: the user's cache folder]
+    #[arg(long, value_name = "DIR", env = "TCFORGE_CACHE", value_hint = ValueHint::DirPath)]
+    pub(crate) cache: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) network: Network,
+    /// Use a local file for an asset, whatever the lock says; the result is marked as unlocked
+    #[arg(long = "file", value_name = "ASSET=PATH")]
+    pub(crate) files: Vec<String>,
+    /// Where the extensions go
+    #[arg(long, short, value_name = "DIR", default_value = "out", value_hint = ValueHint::DirPath)]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FetchArgs {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArgs {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) network: Network,
+    /// Show what would change, and write nothing
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PackArgs {
+    /// The folder: what is in it becomes the extension's root
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+    /// The extension to write
+    #[arg(value_name = "OUT.tcz", value_hint = ValueHint::FilePath)]
+    pub(crate) out: PathBuf,
+    /// Bytes in a block: a power of two from 4096 to 1048576 (4K, 128K, 1M)
+    #[arg(long, value_name = "SIZE", default_value = "4096")]
+    pub(crate) block_size: String,
+    /// How blocks are compressed
+    #[arg(long, value_name = "KIND", default_value = "gzip")]
+    pub(crate) compression: CompressionChoice,
+    /// How hard; gzip 1 to 12, zstd 1 to 22, xz 0 to 9
+    #[arg(long, value_name = "N")]
+    pub(crate) level: Option<u32>,
+    /// A direct dependency, such as coreutils.tcz; may be repeated
+    #[arg(long = "dep", value_name = "NAME.tcz")]
+    pub(crate) dependencies: Vec<String>,
+    /// An info file whose texts are taken over
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) info: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CompressionChoice {
+    Gzip,
+    Xz,
+    Zstd,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The extensions; their side files are looked for beside them
+    #[arg(value_name = "FILE", required = true, action = ArgAction::Append, value_hint = ValueHint::FilePath)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only what this channel has
+    #[arg(long, value_name = "CHANNEL")]
+    pub(crate) channel: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// The folder to write to
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+}

@@ -1,0 +1,100 @@
+//! The command line: a file a command, no logic of the job itself.
+
+mod args;
+mod doctor;
+mod init;
+mod manual;
+mod terminal;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use miette::IntoDiagnostic;
+
+use args::{Cli, Command, Global};
+use tcforge::project::Project;
+use tcforge::scratch;
+use terminal::Terminal;
+
+/// Wrong input, or a world (network, disk) that does not play along.
+const FAILED: u8 = 1;
+/// A bug in tcforge (sysexits.h: EX_SOFTWARE).
+const BUG: u8 = 70;
+/// Ended by an interrupt, as a shell reports it (128 + SIGINT).
+const INTERRUPTED: i32 = 130;
+
+/// What a command ends with when nothing went wrong that needs an error text.
+type Outcome = miette::Result<ExitCode>;
+
+/// Runs the program.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let terminal = Terminal::new(&cli.global);
+    remove_half_made_on_interrupt();
+    explain_panics();
+    match std::panic::catch_unwind(|| run(&cli, &terminal)) {
+        Ok(Ok(code)) => code,
+        Ok(Err(report)) if is_closed_pipe(&report) => ExitCode::SUCCESS,
+        Ok(Err(report)) => {
+            terminal.error(&report);
+            ExitCode::from(FAILED)
+        }
+        Err(_) => {
+            scratch::remove_all();
+            ExitCode::from(BUG)
+        }
+    }
+}
+
+fn run(cli: &Cli, terminal: &Terminal) -> Outcome {
+    match &cli.command {
+        Command::Init(args) => init::run(args, terminal),
+        Command::Doctor => doctor::run(&project(&cli.global)?, terminal),
+        Command::Completions { shell } => manual::completions(*shell, Cli::command()),
+        Command::Man { dir } => manual::man_pages(dir, Cli::command(), terminal),
+        _ => unreachable!(),
+    }
+}
+
+/// The project that the command line or the current folder means.
+fn project(global: &Global) -> miette::Result<Project> {
+    match &global.project {
+        Some(folder) if folder.is_dir() => Ok(Project::in_folder(folder)),
+        Some(folder) => Err(miette::miette!(
+            help = "make one with `tcforge init DIR`",
+            "the project folder `{}` does not exist",
+            folder.display()
+        )),
+        None => Ok(Project::find(&std::env::current_dir().into_diagnostic()?)),
+    }
+}
+
+/// On Ctrl-C, SIGTERM and SIGHUP: nothing half-made is left behind.
+fn remove_half_made_on_interrupt() {
+    let handler = || {
+        scratch::remove_all();
+        std::process::exit(INTERRUPTED);
+    };
+    // Without a handler the next run sweeps instead.
+    let _ = ctrlc::set_handler(handler);
+}
+
+/// A panic is a bug: say so, and where to take it.
+fn explain_panics() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        default(info);
+        let text = "hint: this is a bug in tcforge; please report it with the command line and the lines above";
+        let _ = io::Write::write_all(&mut io::stderr(), format!("{text}\n").as_bytes());
+    }));
+}
+
+/// Whether the reader of our output went away (`tcforge list | head -1`).
+fn is_closed_pipe(report: &miette::Report) -> bool {
+    report.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

@@ -1,0 +1,244 @@
+//! What people see: status lines and errors on the standard error, data on the
+//! standard output. Readable without colour; bars only on a terminal.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use tcforge::progress::{Progress, Task};
+
+use super::args::{ColorChoice, Global};
+
+/// How much is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Volume {
+    Quiet,
+    Normal,
+    Verbose,
+}
+
+/// The person's end of the program.
+#[derive(Debug, Clone)]
+pub(crate) struct Terminal {
+    volume: Volume,
+    color: bool,
+    color_tables: bool,
+    pub(crate) json: bool,
+    bars: MultiProgress,
+    total: Option<ProgressBar>,
+}
+
+impl Terminal {
+    pub(crate) fn new(global: &Global) -> Self {
+        let is_terminal = io::stderr().is_terminal();
+        let volume = match (global.quiet, global.verbose) {
+            (true, _) => Volume::Quiet,
+            (_, true) => Volume::Verbose,
+            _ => Volume::Normal,
+        };
+        // With -v every step has its line, which bars would only blur.
+        let target = if is_terminal && volume == Volume::Normal {
+            ProgressDrawTarget::stderr_with_hz(10)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        Self {
+            volume,
+            color: wants_color(global.color, is_terminal),
+            color_tables: wants_color(global.color, io::stdout().is_terminal()),
+            json: global.json,
+            bars: MultiProgress::with_draw_target(target),
+            total: None,
+        }
+    }
+
+    /// With a bar over all tasks, `bytes` long.
+    pub(crate) fn with_total(&self, name: &str, bytes: Option<u64>) -> Self {
+        let bar = self.bars.add(bar(name, bytes));
+        Self {
+            total: Some(bar),
+            ..self.clone()
+        }
+    }
+
+    /// One step done, as cargo says it: a verb to the right, then what.
+    pub(crate) fn status(&self, verb: &str, what: impl Display) {
+        if self.volume >= Volume::Normal {
+            self.line(&format!("{} {what}", self.paint(&format!("{verb:>10}"), "1;32")));
+        }
+    }
+
+    /// A detail for those who asked for more.
+    pub(crate) fn detail(&self, text: impl Display) {
+        if self.volume >= Volume::Verbose {
+            self.line(&format!("{:>10} {text}", ""));
+        }
+    }
+
+    /// Something to look at that is not an error.
+    pub(crate) fn warning(&self, text: impl Display) {
+        self.line(&format!("{} {text}", self.paint("warning:", "1;33")));
+    }
+
+    /// A failure: what, why, and what to do.
+    pub(crate) fn error(&self, report: &miette::Report) {
+        self.line(render_error(report, self.color).trim_end());
+    }
+
+    fn line(&self, text: &str) {
+        // A closed standard error is no reason to stop.
+        self.bars.suspend(|| {
+            let _ = writeln!(io::stderr(), "{text}");
+        });
+    }
+
+    fn paint(&self, text: &str, code: &str) -> String {
+        if self.color {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// Data on the standard output.
+    pub(crate) fn print(&self, text: impl Display) -> io::Result<()> {
+        writeln!(io::stdout().lock(), "{text}")
+    }
+
+    /// A value as JSON on the standard output.
+    pub(crate) fn print_json(&self, value: &impl Serialize) -> io::Result<()> {
+        let text = serde_json::to_string_pretty(value)?;
+        self.print(text)
+    }
+
+    /// An empty table in the program's style.
+    pub(crate) fn table<const N: usize>(&self, head: [&str; N]) -> Table {
+        let mut table = Table::new();
+        table
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Dynamic);
+        if self.color_tables {
+            table.enforce_styling();
+        }
+        table.set_header(head.map(|name| match self.color_tables {
+            true => Cell::new(name).add_attribute(Attribute::Bold),
+            false => Cell::new(name),
+        }));
+        table
+    }
+
+    /// A cell, coloured where colours are wanted.
+    pub(crate) fn cell(&self, text: impl Display, color: Option<Color>) -> Cell {
+        let cell = Cell::new(text);
+        match color {
+            Some(color) if self.color_tables => cell.fg(color),
+            _ => cell,
+        }
+    }
+}
+
+fn wants_color(choice: ColorChoice, is_terminal: bool) -> bool {
+    match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        // https://no-color.org: any text that is not empty.
+        ColorChoice::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none_or(|text| text.is_empty()),
+    }
+}
+
+/// An error for a person. One that points at a place in a file is drawn with
+/// that place; the others are lines: what, the causes, the hint.
+fn render_error(report: &miette::Report, color: bool) -> String {
+    if report.labels().is_some_and(|mut labels| labels.next().is_some()) || report.related().is_some() {
+        let theme = if color {
+            miette::GraphicalTheme::unicode()
+        } else {
+            miette::GraphicalTheme::unicode_nocolor()
+        };
+        let mut text = String::new();
+        let handler = miette::GraphicalReportHandler::new_themed(theme).with_links(false);
+        if handler.render_report(&mut text, report.as_ref()).is_ok() {
+            return text;
+        }
+    }
+    let red = |text: &str| if color { format!("\x1b[1;31m{text}\x1b[0m") } else { text.to_owned() };
+    let mut text = format!("{} {report}", red("error:"));
+    for cause in report.chain().skip(1) {
+        text.push_str(&format!("\n  because: {cause}"));
+    }
+    if let Some(help) = report.help() {
+        text.push_str(&format!("\nhint: {help}"));
+    }
+    text
+}
+
+fn bar(name: &str, total: Option<u64>) -> ProgressBar {
+    let style = |template: &str| {
+        ProgressStyle::with_template(template)
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .progress_chars("=> ")
+    };
+    let bar = match total {
+        Some(total) => ProgressBar::new(total).with_style(style(BAR)),
+        None => ProgressBar::no_length().with_style(style(SPINNER)),
+    };
+    bar.with_prefix(name.to_owned())
+}
+
+const BAR: &str = "{prefix:>42!} [{bar:24}] {binary_bytes:>10}/{binary_total_bytes:<10} {eta:>4}";
+const SPINNER: &str = "{prefix:>42!} {spinner} {binary_bytes:>10} {elapsed:>4}";
+
+impl Progress for Terminal {
+    fn start(&self, name: &str, total: Option<u64>) -> Box<dyn Task> {
+        self.detail(name);
+        let bar = bar(name, total);
+        let bar = match &self.total {
+            Some(last) => self.bars.insert_before(last, bar),
+            None => self.bars.add(bar),
+        };
+        Box::new(BarTask {
+            bar,
+            bars: self.bars.clone(),
+            total: self.total.clone(),
+            position: Arc::default(),
+        })
+    }
+
+    fn note(&self, text: &str) {
+        if self.volume >= Volume::Normal {
+            self.line(&format!("{} {text}", self.paint("      note", "1;36")));
+        }
+    }
+}
+
+struct BarTask {
+    bar: ProgressBar,
+    bars: MultiProgress,
+    total: Option<ProgressBar>,
+    position: Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl Task for BarTask {
+    fn set_position(&self, bytes: u64) {
+        let before = self.position.swap(bytes, std::sync::atomic::Ordering::Relaxed);
+        self.bar.set_position(bytes);
+        if let Some(total) = &self.total {
+            // A restarted task takes back what it had added.
+            total.set_position((total.position() + bytes).saturating_sub(before));
+        }
+    }
+
+    fn set_total(&self, bytes: u64) {
+        self.bar.set_length(bytes);
+    }
+}
+
+impl Drop for BarTask {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+        self.bars.remove(&self.bar);
+    }
+}

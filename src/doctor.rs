@@ -1,0 +1,94 @@
+//! Which outside programs are there, which are missing, and what each is for.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::project::{Project, ProjectError};
+
+/// The list of programs, as data.
+const LIST: &str = "recipes/programs.toml";
+
+/// An outside program and whether it is there.
+#[derive(Debug, Clone, Serialize)]
+pub struct Program {
+    /// The command.
+    pub name: String,
+    /// What tcforge needs it for.
+    pub purpose: String,
+    /// The Debian package that has it.
+    pub package: String,
+    /// Where it is; `None` if it is missing.
+    pub path: Option<PathBuf>,
+}
+
+/// Why the programs could not be looked for.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum DoctorError {
+    /// The list could not be read.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Project(#[from] ProjectError),
+    /// The list is wrong.
+    #[error("`{0}` is wrong: {1}")]
+    #[diagnostic(help("each program has `name`, `for` and `package`"))]
+    List(String, Box<toml::de::Error>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    program: Vec<Listed>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listed {
+    name: String,
+    #[serde(rename = "for")]
+    purpose: String,
+    package: String,
+}
+
+/// Looks for every listed program on the PATH.
+pub fn examine(project: &Project) -> Result<Vec<Program>, DoctorError> {
+    let text = project.read_text(LIST)?;
+    let list: List =
+        toml::from_str(&text).map_err(|error| DoctorError::List(project.display_name(LIST), error.into()))?;
+    Ok(list
+        .program
+        .into_iter()
+        .map(|listed| Program {
+            path: find_program(&listed.name),
+            name: listed.name,
+            purpose: listed.purpose,
+            package: listed.package,
+        })
+        .collect())
+}
+
+/// The first executable file of that name on the PATH.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| {
+            file.metadata()
+                .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_and_what_is_not() {
+        let programs = examine(&Project::built_in()).unwrap();
+        assert!(programs.iter().any(|program| program.name == "apt-get"));
+        assert!(find_program("sh").is_some());
+        assert_eq!(find_program("no-such-program"), None);
+        assert_eq!(find_program("."), None);
+    }
+}
