@@ -1,3 +1,4 @@
 //! Extensions as files: the squashfs image and its side files.
 
 pub mod read;
+pub mod side;
