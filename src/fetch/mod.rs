@@ -1,1 +1,441 @@
 //! Fetching: origins, the cache, and what may go wrong on the way.
+//!
+//! A [`Fetcher`] makes the files of the lock ([`Wanted`]) into files of the cache
+//! ([`Cached`]), checked against their sums, whatever server or mirror they came
+//! from. For files whose sums are not known yet it has [`Fetcher::discover`], and
+//! for newer releases [`Fetcher::latest`].
+
+mod apt_sources;
+mod cache;
+mod debian;
+mod error;
+mod http;
+mod latest;
+mod mirror;
+mod network;
+mod npm;
+mod origin;
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use reqwest::Url;
+
+pub use cache::{Cache, Cached};
+pub use error::FetchError;
+pub use latest::{Found, FoundFile, Upstream, Wish, compare};
+pub use mirror::Mirror;
+pub use network::Network;
+pub use origin::{DEFAULT_ARCH, DebianPackage, NpmPackage, Origin, ParseOriginError};
+
+use cache::{Checked, Entry, EntryLock, Expected, Part};
+use debian::Debian;
+use http::{Http, Job};
+use npm::{Archive, Npm};
+
+use crate::digest::Sha256;
+use crate::progress::{Progress, Task};
+
+/// How files are fetched.
+#[derive(Debug, Clone)]
+pub struct FetchOptions {
+    /// Where they are kept.
+    pub cache: Cache,
+    /// Time-outs, retries, limits.
+    pub network: Network,
+    /// Asked before the mirrors of `network`, and these before the origins.
+    pub mirrors: Vec<Mirror>,
+    /// Never open a socket, never run a program: the cache and local files only.
+    pub offline: bool,
+}
+
+/// A file that is to be had, as the lock describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// What messages and bars call it.
+    pub name: String,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Its size in bytes, if it is known.
+    pub size: Option<u64>,
+    /// Its sum.
+    pub sha256: Sha256,
+}
+
+/// A file that was fetched to learn its sum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discovered {
+    /// Where it is, with its size and sum.
+    pub cached: Cached,
+    /// Who says that these are upstream's bytes.
+    pub vouched: Vouched,
+}
+
+/// Who says that a file's bytes are upstream's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Vouched {
+    /// Only the server that it came from, by its certificate.
+    FirstFetch,
+    /// The sum in the suite's index, whose signature apt checked.
+    SignedIndex,
+    /// The sum that the npm registry gives.
+    NpmIntegrity(String),
+    /// Nobody: it was a file of this machine.
+    LocalFile,
+}
+
+impl fmt::Display for Vouched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FirstFetch => f.write_str("first fetch over https"),
+            Self::SignedIndex => f.write_str("signed Debian index"),
+            Self::NpmIntegrity(sum) => write!(f, "npm registry, {sum}"),
+            Self::LocalFile => f.write_str("local file"),
+        }
+    }
+}
+
+/// Fetches files into a cache.
+pub struct Fetcher {
+    cache: Cache,
+    mirrors: Vec<Mirror>,
+    offline: bool,
+    http: Http,
+    debian: Debian,
+    npm: Npm,
+}
+
+/// One file under way.
+struct Errand<'a> {
+    name: &'a str,
+    expected: Expected,
+    // What its part and its lock are called.
+    key: &'a str,
+    lock: &'a EntryLock,
+    progress: &'a dyn Progress,
+    task: &'a dyn Task,
+}
+
+/// How a part was filled.
+struct Filled {
+    /// Whether bytes from an earlier attempt are in it.
+    resumed: bool,
+    vouched: Vouched,
+}
+
+impl Fetcher {
+    /// A fetcher. Nothing is read or opened before a file is asked for.
+    pub fn new(options: FetchOptions) -> Self {
+        let FetchOptions {
+            cache,
+            network,
+            mut mirrors,
+            offline,
+        } = options;
+        mirrors.extend(network.mirrors.iter().cloned());
+        Self {
+            mirrors,
+            offline,
+            debian: Debian::new(&cache, &network),
+            npm: Npm::default(),
+            http: Http::new(network),
+            cache,
+        }
+    }
+
+    /// The cache that it fills.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// Brings all files into the cache, several at a time. The results are in
+    /// the order of `wanted`. A failure does not keep the other files from being
+    /// fetched; the error tells all failures.
+    pub fn fetch_all(&self, wanted: &[Wanted], progress: &dyn Progress) -> Result<Vec<Cached>, FetchError> {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut results = Vec::new();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(one) = wanted.get(index) else {
+                    return results;
+                };
+                results.push((index, self.fetch(one, progress)));
+            }
+        };
+        let jobs = self.http.network().jobs.get().min(wanted.len());
+        let mut results = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+            let join = |worker: std::thread::ScopedJoinHandle<_>| match worker.join() {
+                Ok(results) => results,
+                Err(panic) => std::panic::resume_unwind(panic),
+            };
+            workers.into_iter().flat_map(join).collect::<Vec<_>>()
+        });
+        results.sort_by_key(|(index, _)| *index);
+        let (mut files, mut errors) = (Vec::new(), Vec::new());
+        for (_, result) in results {
+            match result {
+                Ok(cached) => files.push(cached),
+                Err(error) => errors.push(error),
+            }
+        }
+        FetchError::gather(errors).map_or(Ok(files), Err)
+    }
+
+    /// Brings one file into the cache.
+    pub fn fetch(&self, wanted: &Wanted, progress: &dyn Progress) -> Result<Cached, FetchError> {
+        if let Entry::Good(cached) = self.cache.look_up(&wanted.sha256)? {
+            return sized(cached, wanted);
+        }
+        let places = self.places(wanted);
+        if places.is_empty() {
+            return Err(FetchError::Offline {
+                missing: vec![format!("{} ({})", wanted.name, wanted.origin.shown())],
+            });
+        }
+        let key = wanted.sha256.to_string();
+        let lock = self.lock(&key, &wanted.name, progress)?;
+        match self.cache.look_up(&wanted.sha256)? {
+            // Another has fetched it in the meantime.
+            Entry::Good(cached) => return sized(cached, wanted),
+            Entry::Absent => {}
+            Entry::Damaged(path) => {
+                progress.note(&format!("{}: damaged in the cache, fetched again", wanted.name));
+                self.cache.remove(&path)?;
+            }
+        }
+        let errand = Errand {
+            name: &wanted.name,
+            expected: Expected {
+                sum: Some(wanted.sha256),
+                size: wanted.size,
+                limit: wanted.size.unwrap_or(self.http.network().largest_file),
+            },
+            key: &key,
+            lock: &lock,
+            progress,
+            task: &*progress.start(&wanted.name, wanted.size),
+        };
+        self.fetch_from_first(&places, &errand)
+    }
+
+    /// Fetches a file whose sum is not known yet, and keeps it in the cache.
+    ///
+    /// Over plain http this is refused, except from this machine itself: somebody
+    /// in between would choose the sum.
+    pub fn discover(&self, origin: &Origin, progress: &dyn Progress) -> Result<Discovered, FetchError> {
+        let name = origin.file_name();
+        match origin {
+            Origin::File(_) => {}
+            _ if self.offline => {
+                return Err(FetchError::Offline {
+                    missing: vec![origin.shown()],
+                });
+            }
+            Origin::Web(url) if url.scheme() == "http" && !is_loopback(url) => {
+                return Err(FetchError::PlainHttp { url: origin.shown() });
+            }
+            _ => {}
+        }
+        let key = format!("new-{}", Sha256::of(origin.to_string().as_bytes()));
+        let lock = self.lock(&key, &name, progress)?;
+        let errand = Errand {
+            name: &name,
+            expected: Expected {
+                sum: None,
+                size: None,
+                limit: self.http.network().largest_file,
+            },
+            key: &key,
+            lock: &lock,
+            progress,
+            task: &*progress.start(&name, None),
+        };
+        let attempts = self.http.network().attempts.get();
+        let (cached, vouched) = self.fetch_from(origin, attempts, &errand)?;
+        Ok(Discovered { cached, vouched })
+    }
+
+    fn lock(&self, key: &str, name: &str, progress: &dyn Progress) -> Result<EntryLock, FetchError> {
+        self.cache.lock(key, || {
+            progress.note(&format!("{name}: waiting for another run that is fetching it"));
+        })
+    }
+
+    /// Where a file may be had from, in order.
+    fn places(&self, wanted: &Wanted) -> Vec<Origin> {
+        let file_name = wanted.origin.file_name();
+        let mirrors = self.mirrors.iter();
+        mirrors
+            .flat_map(|mirror| mirror.places(&wanted.sha256, &file_name))
+            .chain([wanted.origin.clone()])
+            .filter(|place| !self.offline || matches!(place, Origin::File(_)))
+            .collect()
+    }
+
+    /// Fetches from the first place that has it. The last place's failure counts.
+    fn fetch_from_first(&self, places: &[Origin], errand: &Errand) -> Result<Cached, FetchError> {
+        let Some((last, before)) = places.split_last() else {
+            return Err(FetchError::Offline {
+                missing: vec![errand.name.to_owned()],
+            });
+        };
+        for place in before {
+            match self.fetch_from(place, 1, errand) {
+                Ok((cached, _)) => return Ok(cached),
+                Err(error) => errand.progress.note(&format!("{}: {error}", errand.name)),
+            }
+        }
+        let attempts = self.http.network().attempts.get();
+        Ok(self.fetch_from(last, attempts, errand)?.0)
+    }
+
+    fn fetch_from(
+        &self,
+        place: &Origin,
+        attempts: u32,
+        errand: &Errand,
+    ) -> Result<(Cached, Vouched), FetchError> {
+        let mut part = self.cache.part(errand.key, errand.lock)?;
+        match self.fill_and_check(place, attempts, errand, &mut part) {
+            Ok((checked, vouched)) => Ok((self.cache.admit(part, checked)?, vouched)),
+            Err(error) => {
+                if error.spoils() {
+                    part.discard()?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn fill_and_check(
+        &self,
+        place: &Origin,
+        attempts: u32,
+        errand: &Errand,
+        part: &mut Part,
+    ) -> Result<(Checked, Vouched), FetchError> {
+        let from = place.shown();
+        let filled = self.fill(place, attempts, errand, part)?;
+        match part.check(&errand.expected, &from) {
+            Err(FetchError::WrongSum { .. } | FetchError::WrongSize { .. }) if filled.resumed => {
+                errand.progress.note(&format!(
+                    "{}: the earlier part does not fit, fetched anew",
+                    errand.name
+                ));
+                part.begin(None)?;
+                let filled = self.fill(place, attempts, errand, part)?;
+                Ok((part.check(&errand.expected, &from)?, filled.vouched))
+            }
+            checked => Ok((checked?, filled.vouched)),
+        }
+    }
+
+    /// Brings bytes into a part. They are not checked yet.
+    fn fill(
+        &self,
+        place: &Origin,
+        attempts: u32,
+        errand: &Errand,
+        part: &mut Part,
+    ) -> Result<Filled, FetchError> {
+        let whole = |vouched| Filled {
+            resumed: false,
+            vouched,
+        };
+        match place {
+            Origin::Web(url) => self.download(url, attempts, errand, part),
+            Origin::Npm(package) => {
+                let archive = self.npm.archive(&self.http, package, errand.progress)?;
+                self.fill_from_npm(package, &archive, attempts, errand, part)
+            }
+            Origin::Debian(package) => {
+                let (progress, task) = (errand.progress, errand.task);
+                self.debian
+                    .download(package, part, &errand.expected, progress, task)?;
+                Ok(whole(Vouched::SignedIndex))
+            }
+            Origin::File(path) => {
+                part.copy_from(path, &errand.expected)?;
+                errand.task.set_position(part.length());
+                Ok(whole(Vouched::LocalFile))
+            }
+        }
+    }
+
+    fn fill_from_npm(
+        &self,
+        package: &NpmPackage,
+        archive: &Archive,
+        attempts: u32,
+        errand: &Errand,
+        part: &mut Part,
+    ) -> Result<Filled, FetchError> {
+        let mut downloaded = Err(FetchError::NoRegistry {
+            origin: errand.name.to_owned(),
+        });
+        for url in &archive.urls {
+            downloaded = self.download(url, attempts, errand, part);
+            if downloaded.is_ok() {
+                break;
+            }
+        }
+        let Filled { resumed, .. } = downloaded?;
+        let vouched = match &archive.integrity {
+            // A part that does not fit is found by its sha256, and begun anew.
+            Some(integrity) if resumed => Vouched::NpmIntegrity(integrity.as_str().to_owned()),
+            Some(integrity) => {
+                integrity.check(part, package)?;
+                Vouched::NpmIntegrity(integrity.as_str().to_owned())
+            }
+            None if errand.expected.sum.is_some() => Vouched::FirstFetch,
+            None => {
+                return Err(FetchError::Integrity {
+                    origin: Origin::Npm(package.clone()).to_string(),
+                    why: "has no sha512 in its registry".to_owned(),
+                });
+            }
+        };
+        Ok(Filled { resumed, vouched })
+    }
+
+    fn download(
+        &self,
+        url: &Url,
+        attempts: u32,
+        errand: &Errand,
+        part: &mut Part,
+    ) -> Result<Filled, FetchError> {
+        let job = Job {
+            url,
+            name: errand.name,
+            expected: &errand.expected,
+            attempts,
+            progress: errand.progress,
+            task: errand.task,
+        };
+        Ok(Filled {
+            resumed: self.http.download(&job, part)?,
+            vouched: Vouched::FirstFetch,
+        })
+    }
+}
+
+/// Refuses an entry whose size is not the lock's: then the lock is wrong.
+fn sized(cached: Cached, wanted: &Wanted) -> Result<Cached, FetchError> {
+    match wanted.size {
+        Some(size) if size != cached.size => Err(FetchError::WrongSize {
+            from: wanted.origin.shown(),
+            wanted: size,
+            found: cached.size,
+        }),
+        _ => Ok(cached),
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}

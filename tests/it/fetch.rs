@@ -1,1 +1,72 @@
+//! Fetching, against a server of our own that misbehaves as told, and against the
+//! registries that this machine is set up with.
 
+mod registries;
+mod server;
+mod web;
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tcforge::digest::Sha256;
+use tcforge::fetch::{Cache, FetchOptions, Fetcher, Network, Origin, Wanted};
+use tcforge::progress::{Progress, Silent, Task};
+use tcforge::project::Project;
+
+/// Collects the notes.
+#[derive(Default)]
+struct Notes(Mutex<Vec<String>>);
+
+impl Notes {
+    fn taken(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Progress for Notes {
+    fn start(&self, _: &str, _: Option<u64>) -> Box<dyn Task> {
+        Box::new(Silent)
+    }
+
+    fn note(&self, text: &str) {
+        self.0.lock().unwrap().push(text.to_owned());
+    }
+}
+
+/// The built-in settings, with waits that do not hold tests up.
+fn network() -> Network {
+    let built_in = Network::read(&Project::built_in()).unwrap();
+    Network {
+        attempts: 3.try_into().unwrap(),
+        first_wait: Duration::from_millis(1),
+        longest_wait: Duration::from_secs(2),
+        redirects: 4,
+        largest_file: 1 << 20,
+        ..built_in
+    }
+}
+
+/// A fetcher with a cache in `folder`.
+fn fetcher(folder: &std::path::Path) -> Fetcher {
+    Fetcher::new(options(folder))
+}
+
+fn options(folder: &std::path::Path) -> FetchOptions {
+    FetchOptions {
+        cache: Cache::at(folder.join("cache")),
+        network: network(),
+        mirrors: Vec::new(),
+        offline: false,
+    }
+}
+
+/// A file with the given bytes, from the given place.
+fn wanted(origin: &str, bytes: &[u8]) -> Wanted {
+    let origin: Origin = origin.parse().unwrap();
+    Wanted {
+        name: origin.file_name(),
+        origin,
+        size: Some(bytes.len() as u64),
+        sha256: Sha256::of(bytes),
+    }
+}

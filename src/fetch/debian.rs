@@ -1,0 +1,514 @@
+//! Debian packages, by the machine's own apt: its mirror, its keys, its proxies.
+//!
+//! For each suite and architecture apt gets a private state in the cache (source
+//! file, lists, package cache, no installed packages), so that neither root nor
+//! the system's lists are needed or touched. The source is the machine's entry
+//! for Debian (or, for a `…-security` suite, for Debian's security archive) with
+//! the suite replaced; what the entry says about keys is kept, and apt checks the
+//! suite's signature with them.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use super::FetchError;
+use super::apt_sources::{Stanza, find_entry, stanzas, with_suite};
+use super::cache::{Cache, Expected, Part};
+use super::network::Network;
+use super::origin::DebianPackage;
+use crate::digest::Sha256;
+use crate::progress::{Progress, Task};
+use crate::project::write_atomically;
+use crate::scratch::Scratch;
+
+/// Debian packages, in the private states of one cache.
+pub(super) struct Debian {
+    cache: Cache,
+    network: Network,
+    /// The states whose lists this process has brought up to date.
+    fresh: Mutex<BTreeSet<PathBuf>>,
+}
+
+/// What Debian's signed index says of a package's file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) version: String,
+    pub(super) size: u64,
+    pub(super) sum: Sha256,
+}
+
+/// A private state of apt.
+struct State {
+    folder: PathBuf,
+    // Shared by downloads, alone for an update.
+    lock: File,
+    options: Vec<String>,
+}
+
+/// A machine's source entry that is for Debian.
+struct Source {
+    uri: String,
+    entry: Stanza,
+}
+
+impl Debian {
+    pub(super) fn new(cache: &Cache, network: &Network) -> Self {
+        Self {
+            cache: cache.clone(),
+            network: network.clone(),
+            fresh: Mutex::default(),
+        }
+    }
+
+    /// Downloads a package into `part`, and gives what the signed index says of it.
+    pub(super) fn download(
+        &self,
+        package: &DebianPackage,
+        part: &mut Part,
+        expected: &Expected,
+        progress: &dyn Progress,
+        task: &dyn Task,
+    ) -> Result<Listed, FetchError> {
+        let state = self.state(package)?;
+        let listed = match self.listed(&state, package)? {
+            Some(listed) => listed,
+            None => {
+                self.update(&state, package, progress)?;
+                self.listed_or_versions(&state, package)?
+            }
+        };
+        check_listed(package, &listed, expected)?;
+        task.set_total(listed.size);
+        match self.download_listed(&state, package, &listed, part, task) {
+            Err(error @ FetchError::Apt { .. }) => {
+                // The lists may be older than the mirror's pool.
+                if !self.update(&state, package, progress)? {
+                    return Err(error);
+                }
+            }
+            other => return other.map(|()| listed),
+        }
+        let listed = self.listed_or_versions(&state, package)?;
+        check_listed(package, &listed, expected)?;
+        self.download_listed(&state, package, &listed, part, task)?;
+        Ok(listed)
+    }
+
+    /// The versions of a package that its suite has now, newest first.
+    pub(super) fn versions(
+        &self,
+        package: &DebianPackage,
+        progress: &dyn Progress,
+    ) -> Result<Vec<String>, FetchError> {
+        let state = self.state(package)?;
+        self.update(&state, package, progress)?;
+        let all = self.show(&state, package)?;
+        Ok(all.into_iter().map(|listed| listed.version).collect())
+    }
+
+    fn state(&self, package: &DebianPackage) -> Result<State, FetchError> {
+        let suite = package.suite().replace('/', "_");
+        let folder = self.cache.folder(&format!("apt/{suite}_{}", package.arch()))?;
+        let state = State::open(folder, &self.network)?;
+        let sources = state.folder.join("debian.sources");
+        if !sources.exists() {
+            self.write_sources(&sources, package)?;
+        }
+        Ok(state)
+    }
+
+    fn write_sources(&self, path: &Path, package: &DebianPackage) -> Result<(), FetchError> {
+        let source = self.machine_source(package)?;
+        let text = with_suite(&source.entry, &source.uri, package.suite(), package.arch());
+        write_atomically(path, text.as_bytes()).map_err(FetchError::io("write", path))
+    }
+
+    /// The machine's entry for the archive that has the package's suite.
+    fn machine_source(&self, package: &DebianPackage) -> Result<Source, FetchError> {
+        let security = package.suite().ends_with("-security") || package.suite().ends_with("/updates");
+        let label = if security { "Debian-Security" } else { "Debian" };
+        if let Some(source) = self.source_labelled(label, &[], package)? {
+            return Ok(source);
+        }
+        // The machine never ran `apt-get update`, so nothing is known of what its
+        // sources are: have them looked at, in a state of our own.
+        let folder = self.cache.folder("apt/machine")?;
+        let state = State::open(folder, &self.network)?;
+        state.lock.lock().map_err(FetchError::io("lock", &state.folder))?;
+        let output = start(apt_get(&state.options).arg("update"), package)?;
+        match self.source_labelled(label, &state.options, package)? {
+            Some(source) => Ok(source),
+            // Another source may have failed, which does not matter; or this one.
+            None if !output.status.success() => Err(refused("read the machine's sources", &output.stderr)),
+            None => Err(FetchError::NoDebianSource {
+                label,
+                origin: package.to_string(),
+            }),
+        }
+    }
+
+    fn source_labelled(
+        &self,
+        label: &str,
+        options: &[String],
+        package: &DebianPackage,
+    ) -> Result<Option<Source>, FetchError> {
+        // One line an index: what its signed Release file says, and which entry
+        // of which file it is of.
+        let format = "$(ORIGIN)|$(LABEL)|$(RELEASE)|$(SOURCESENTRY)|$(REPO_URI)";
+        let mut command = apt_get(options);
+        command.args(["indextargets", "--format", format, "Created-By: Packages"]);
+        let output = run(&mut command, "list its sources", package)?;
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            let mut parts = line.splitn(5, '|');
+            let mut part = || parts.next().unwrap_or_default();
+            let (origin, found, suite, entry, uri) = (part(), part(), part(), part(), part());
+            if origin == "Debian" && found == label {
+                let file = entry.rsplit_once(':').map_or(entry, |(file, _)| file);
+                let text = fs::read_to_string(file).map_err(FetchError::io("read", file))?;
+                let uri = uri.to_owned();
+                if let Some(entry) = find_entry(file, &text, &uri, suite) {
+                    return Ok(Some(Source { uri, entry }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Brings the lists up to date, once a process; false if they were.
+    fn update(
+        &self,
+        state: &State,
+        package: &DebianPackage,
+        progress: &dyn Progress,
+    ) -> Result<bool, FetchError> {
+        // Held on, so that a second thread waits for the first's result.
+        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        if fresh.contains(&state.folder) {
+            return Ok(false);
+        }
+        progress.note(&format!(
+            "apt: reading the index of {} ({})",
+            package.suite(),
+            package.arch()
+        ));
+        state.lock.lock().map_err(FetchError::io("lock", &state.folder))?;
+        // The machine's mirror may have changed since.
+        let updated = self
+            .write_sources(&state.folder.join("debian.sources"), package)
+            .and_then(|()| {
+                // Otherwise apt calls it a success when it has old lists.
+                let mut command = state.apt_get(package);
+                command.args(["-o", "APT::Update::Error-Mode=any", "update"]);
+                run(
+                    &mut command,
+                    &format!("read the index of {}", package.suite()),
+                    package,
+                )
+            });
+        state
+            .lock
+            .unlock()
+            .map_err(FetchError::io("unlock", &state.folder))?;
+        updated?;
+        fresh.insert(state.folder.clone());
+        Ok(true)
+    }
+
+    fn listed(&self, state: &State, package: &DebianPackage) -> Result<Option<Listed>, FetchError> {
+        let all = self.show(state, package)?;
+        Ok(all.into_iter().find(|listed| listed.version == package.version()))
+    }
+
+    fn listed_or_versions(&self, state: &State, package: &DebianPackage) -> Result<Listed, FetchError> {
+        let all = self.show(state, package)?;
+        let there = all.iter().map(|listed| listed.version.clone()).collect();
+        all.into_iter()
+            .find(|listed| listed.version == package.version())
+            .ok_or_else(|| FetchError::NoVersion {
+                origin: package.to_string(),
+                there,
+            })
+    }
+
+    /// All versions in the index, newest first.
+    fn show(&self, state: &State, package: &DebianPackage) -> Result<Vec<Listed>, FetchError> {
+        let _shared = state.share()?;
+        let mut command = Command::new("apt-cache");
+        command.args(&state.options).args(state.for_package(package));
+        command.args([
+            "show",
+            "-a",
+            "--",
+            &format!("{}:{}", package.package(), package.arch()),
+        ]);
+        // It fails if there is no such package, or no index yet.
+        let output = start(&mut command, package)?;
+        Ok(stanzas(&String::from_utf8_lossy(&output.stdout))
+            .iter()
+            .filter_map(read_listed)
+            .collect())
+    }
+
+    fn download_listed(
+        &self,
+        state: &State,
+        package: &DebianPackage,
+        listed: &Listed,
+        part: &mut Part,
+        task: &dyn Task,
+    ) -> Result<(), FetchError> {
+        let _shared = state.share()?;
+        let scratch = Scratch::in_dir(&state.folder).map_err(FetchError::io("make", &state.folder))?;
+        let mut command = state.apt_get(package);
+        command.args(["-o", "APT::Status-Fd=1", "download", "--"]);
+        command.arg(format!(
+            "{}:{}={}",
+            package.package(),
+            package.arch(),
+            package.version()
+        ));
+        command.current_dir(scratch.path());
+        let action = format!("download {package}");
+        watch(&mut command, &action, package, &mut |percent| {
+            task.set_position((listed.size as f64 * percent / 100.0) as u64);
+        })?;
+        let found = only_deb(scratch.path()).map_err(FetchError::io("read", scratch.path()))?;
+        let Some(deb) = found else {
+            return Err(FetchError::Apt {
+                action,
+                said: "it ended well, but left no package".to_owned(),
+            });
+        };
+        let expected = Expected {
+            sum: Some(listed.sum),
+            size: Some(listed.size),
+            limit: listed.size,
+        };
+        part.copy_from(&deb, &expected)
+    }
+}
+
+/// Refuses what is known to be wrong before it is downloaded.
+fn check_listed(package: &DebianPackage, listed: &Listed, expected: &Expected) -> Result<(), FetchError> {
+    let from = package.to_string();
+    match *expected {
+        Expected {
+            size: Some(wanted), ..
+        } if wanted != listed.size => Err(FetchError::WrongSize {
+            from,
+            wanted,
+            found: listed.size,
+        }),
+        Expected {
+            sum: Some(wanted), ..
+        } if wanted != listed.sum => Err(FetchError::WrongSum {
+            from,
+            wanted,
+            found: listed.sum,
+        }),
+        Expected { limit, .. } if listed.size > limit => Err(FetchError::TooLarge { from, limit }),
+        _ => Ok(()),
+    }
+}
+
+fn read_listed(stanza: &Stanza) -> Option<Listed> {
+    Some(Listed {
+        version: stanza.get("version")?.to_owned(),
+        size: stanza.get("size")?.parse().ok()?,
+        sum: stanza.get("sha256")?.parse().ok()?,
+    })
+}
+
+fn only_deb(folder: &Path) -> std::io::Result<Option<PathBuf>> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+/// Settings that have lists, and so cannot be given as options: the machine's
+/// hooks are for its own lists, and only package indexes are wanted.
+const CONFIG: &str = "\
+#clear APT::Update;
+#clear DPkg;
+#clear APT::Architectures;
+#clear Acquire::Languages;
+Acquire::Languages { \"none\"; };
+";
+
+impl State {
+    fn open(folder: PathBuf, network: &Network) -> Result<Self, FetchError> {
+        let make = || -> std::io::Result<File> {
+            fs::create_dir_all(folder.join("lists/partial"))?;
+            fs::create_dir_all(folder.join("archives/partial"))?;
+            let status = folder.join("status");
+            if !status.exists() {
+                File::create(status)?;
+            }
+            write_atomically(&folder.join("apt.conf"), CONFIG.as_bytes())?;
+            File::create(folder.join("lock"))
+        };
+        let lock = make().map_err(FetchError::io("make", &folder))?;
+        // apt takes names relative to its own folders.
+        let folder = fs::canonicalize(&folder).map_err(FetchError::io("read", &folder))?;
+        let at = folder.display();
+        let seconds = network.read_timeout.as_secs().max(1);
+        let mut options = vec!["-q".to_owned(), format!("-c={at}/apt.conf")];
+        for option in [
+            format!("Dir::State={at}"),
+            "Dir::State::lists=lists".to_owned(),
+            format!("Dir::State::status={at}/status"),
+            format!("Dir::Cache={at}"),
+            "Dir::Cache::archives=archives".to_owned(),
+            "Dir::Cache::pkgcache=pkgcache.bin".to_owned(),
+            format!("Acquire::Retries={}", network.attempts.get() - 1),
+            format!("Acquire::http::Timeout={seconds}"),
+            format!("Acquire::https::Timeout={seconds}"),
+        ] {
+            options.extend(["-o".to_owned(), option]);
+        }
+        Ok(Self {
+            folder,
+            lock,
+            options,
+        })
+    }
+
+    /// The options for the one suite and architecture of a package.
+    fn for_package(&self, package: &DebianPackage) -> Vec<String> {
+        [
+            format!("Dir::Etc::sourcelist={}/debian.sources", self.folder.display()),
+            "Dir::Etc::sourceparts=-".to_owned(),
+            format!("APT::Architecture={}", package.arch()),
+            format!("APT::Architectures::={}", package.arch()),
+        ]
+        .into_iter()
+        .flat_map(|option| ["-o".to_owned(), option])
+        .collect()
+    }
+
+    fn apt_get(&self, package: &DebianPackage) -> Command {
+        let mut command = apt_get(&self.options);
+        command.args(self.for_package(package));
+        command
+    }
+
+    /// Keeps an update out for as long as the file is held. It is another open
+    /// file than the state's own, so that threads exclude each other.
+    fn share(&self) -> Result<File, FetchError> {
+        let share = || {
+            let file = File::open(self.folder.join("lock"))?;
+            file.lock_shared()?;
+            Ok(file)
+        };
+        share().map_err(FetchError::io("lock", &self.folder))
+    }
+}
+
+fn apt_get(options: &[String]) -> Command {
+    let mut command = Command::new("apt-get");
+    command.args(options);
+    command
+}
+
+/// Runs a program to its end, whatever that is.
+fn start(command: &mut Command, package: &DebianPackage) -> Result<Output, FetchError> {
+    let output = prepare(command).output();
+    output.map_err(|error| not_started(command, error, package))
+}
+
+/// Runs a program that has to succeed.
+fn run(command: &mut Command, action: &str, package: &DebianPackage) -> Result<Output, FetchError> {
+    let output = start(command, package)?;
+    match output.status.success() {
+        true => Ok(output),
+        false => Err(refused(action, &output.stderr)),
+    }
+}
+
+/// Runs apt, and tells how far it is, in percent.
+fn watch(
+    command: &mut Command,
+    action: &str,
+    package: &DebianPackage,
+    tell: &mut dyn FnMut(f64),
+) -> Result<(), FetchError> {
+    let mut child = prepare(command)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| not_started(command, error, package))?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    // Both pipes are read at once, so that neither fills up.
+    let said = std::thread::scope(|scope| {
+        let said = scope.spawn(|| {
+            let mut said = Vec::new();
+            // What cannot be read is not said.
+            let _ = stderr.map(|mut pipe| pipe.read_to_end(&mut said));
+            said
+        });
+        for line in stdout
+            .into_iter()
+            .flat_map(|pipe| BufReader::new(pipe).split(b'\n'))
+        {
+            // dlstatus:NUMBER:PERCENT:TEXT
+            let Ok(line) = line else { break };
+            let line = String::from_utf8_lossy(&line);
+            let percent = line
+                .strip_prefix("dlstatus:")
+                .and_then(|rest| rest.split(':').nth(1));
+            if let Some(percent) = percent.and_then(|percent| percent.parse().ok()) {
+                tell(percent);
+            }
+        }
+        said.join().unwrap_or_default()
+    });
+    match child
+        .wait()
+        .map_err(|error| not_started(command, error, package))?
+    {
+        status if status.success() => Ok(()),
+        _ => Err(refused(action, &said)),
+    }
+}
+
+fn prepare(command: &mut Command) -> &mut Command {
+    command.stdin(Stdio::null()).env("LC_ALL", "C.UTF-8")
+}
+
+fn not_started(command: &Command, error: std::io::Error, package: &DebianPackage) -> FetchError {
+    let program = match command.get_program() == "apt-cache" {
+        true => "apt-cache",
+        false => "apt-get",
+    };
+    match error.kind() {
+        std::io::ErrorKind::NotFound => FetchError::Program {
+            program,
+            origin: package.to_string(),
+        },
+        _ => FetchError::io("run", program)(error),
+    }
+}
+
+/// apt's errors, without its warnings.
+fn refused(action: &str, stderr: &[u8]) -> FetchError {
+    let stderr = String::from_utf8_lossy(stderr);
+    let errors: Vec<&str> = stderr
+        .lines()
+        .filter_map(|line| line.strip_prefix("E: "))
+        .collect();
+    FetchError::Apt {
+        action: action.to_owned(),
+        said: match errors.is_empty() {
+            true => stderr.trim().to_owned(),
+            false => errors.join("; "),
+        },
+    }
+}

@@ -1,0 +1,362 @@
+//! What may go wrong on the way to a file.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::origin::ParseOriginError;
+use crate::digest::Sha256;
+
+/// Why a file was not had. URLs are shown without user, password and query.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum FetchError {
+    /// Several files failed, each for its own reason.
+    #[error("{} files could not be fetched", errors.len())]
+    Several {
+        /// One a file.
+        #[related]
+        errors: Vec<FetchError>,
+    },
+    /// Files are not in the cache, and the network is not to be used.
+    #[error("not in the cache, and this is offline: {}", missing.join(", "))]
+    #[diagnostic(help("run `tcforge fetch` on a machine with network, and copy its cache here"))]
+    Offline {
+        /// The files' names and origins.
+        missing: Vec<String>,
+    },
+    /// A text of the settings or a registry names no origin.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Origin(#[from] ParseOriginError),
+    /// The settings were not understood.
+    #[error("`{file}` is wrong: {error}")]
+    #[diagnostic(help("compare it with the built-in one: `tcforge init DIR` writes that to DIR"))]
+    Settings {
+        /// Which file.
+        file: String,
+        /// What is wrong, and where.
+        error: Box<toml::de::Error>,
+    },
+    /// The settings could not be read.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Project(#[from] crate::project::ProjectError),
+    /// There is nowhere for a cache.
+    #[error("no place for the cache: neither TCFORGE_CACHE, XDG_CACHE_HOME nor HOME is set")]
+    #[diagnostic(help("set TCFORGE_CACHE to a folder that you may write to"))]
+    NoCache,
+    /// A file of this machine could not be read or written.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    #[diagnostic(help("{}", io_hint(source)))]
+    Io {
+        /// `read`, `write`, `lock`, …
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+
+    /// The bytes are not those that were asked for.
+    #[error("`{from}` is not the file that was asked for: its sha256 is {found}, not {wanted}")]
+    #[diagnostic(help(
+        "upstream replaced the file, or somebody changed it on the way: find out which, and only then write the new sum with `tcforge update`"
+    ))]
+    WrongSum {
+        /// Where they came from.
+        from: String,
+        /// The sum in the lock.
+        wanted: Sha256,
+        /// Their sum.
+        found: Sha256,
+    },
+    /// The file has another size than the lock says.
+    #[error("`{from}` has {found} bytes, not {wanted}")]
+    #[diagnostic(help(
+        "upstream replaced the file, or the lock is wrong: find out which, and only then write the new size with `tcforge update`"
+    ))]
+    WrongSize {
+        /// Where it is.
+        from: String,
+        /// The size in the lock.
+        wanted: u64,
+        /// The size it has, or that its server says it has.
+        found: u64,
+    },
+    /// More bytes come than a file may have.
+    #[error("`{from}` is larger than {limit} bytes")]
+    #[diagnostic(help(
+        "the limit is the lock's size, or else largest-file or largest-index in recipes/network.toml"
+    ))]
+    TooLarge {
+        /// Where it is.
+        from: String,
+        /// The limit.
+        limit: u64,
+    },
+
+    /// No connection came about.
+    #[error("no connection for `{url}`: {cause}")]
+    #[diagnostic(help(
+        "check the network, and the proxy in http_proxy, https_proxy and no_proxy; `--mirror URL` asks another server"
+    ))]
+    Connect {
+        /// What was asked for.
+        url: String,
+        /// Why.
+        cause: String,
+    },
+    /// The server's certificate is not to be trusted.
+    #[error("the server of `{url}` is not trusted: {cause}")]
+    #[diagnostic(help(
+        "check the clock and the package ca-certificates; a certificate of your own goes into the system's store or SSL_CERT_FILE"
+    ))]
+    Certificate {
+        /// What was asked for.
+        url: String,
+        /// Why.
+        cause: String,
+    },
+    /// The server sent nothing, or next to nothing, for too long.
+    #[error("the server of `{url}` stalled after {got} bytes")]
+    #[diagnostic(help("try again: it goes on from there; read-timeout is in recipes/network.toml"))]
+    Stalled {
+        /// What was asked for.
+        url: String,
+        /// Bytes that came before.
+        got: u64,
+    },
+    /// The connection ended early.
+    #[error("the connection for `{url}` was cut after {got} bytes: {cause}")]
+    #[diagnostic(help("try again: it goes on from there"))]
+    Cut {
+        /// What was asked for.
+        url: String,
+        /// Bytes that came before.
+        got: u64,
+        /// Why.
+        cause: String,
+    },
+    /// The server answered that it will not.
+    #[error("the server of `{url}` answers {status}")]
+    #[diagnostic(help("{}", status_hint(*status)))]
+    Status {
+        /// What was asked for.
+        url: String,
+        /// The HTTP status code.
+        status: u16,
+    },
+    /// The server wants to be left alone for longer than we wait.
+    #[error("the server of `{url}` answers {status}, and asks to wait {seconds} s")]
+    #[diagnostic(help("try again later"))]
+    Busy {
+        /// What was asked for.
+        url: String,
+        /// The HTTP status code.
+        status: u16,
+        /// How long it wants to be left alone.
+        seconds: u64,
+    },
+    /// The server sent another part of the file than the one asked for.
+    #[error("the server of `{url}` sent another part than the one from byte {from} on")]
+    #[diagnostic(help("try again: it begins anew"))]
+    WrongRange {
+        /// What was asked for.
+        url: String,
+        /// The first byte asked for.
+        from: u64,
+    },
+    /// The server does not say where the file ends, so a cut would not be seen.
+    #[error("the server of `{url}` does not say how long the file is")]
+    #[diagnostic(help("fetch it by hand, check it, and write its size and sha256 into the lock"))]
+    NoLength {
+        /// What was asked for.
+        url: String,
+    },
+    /// Redirects go on and on.
+    #[error("`{url}` is redirected more than {limit} times")]
+    #[diagnostic(help("the server is broken, or the URL wrong: open it in a browser"))]
+    RedirectLoop {
+        /// What was asked for.
+        url: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// A redirect leads from https to http.
+    #[error("`{url}` is redirected to `{to}`, which is not encrypted")]
+    #[diagnostic(help("the server is broken, or somebody is in between: look for another URL"))]
+    Downgrade {
+        /// What was asked for.
+        url: String,
+        /// Where it leads.
+        to: String,
+    },
+    /// The sum of a file would be taken from an unprotected connection.
+    #[error("the sum of `{url}` cannot be found out over plain http")]
+    #[diagnostic(help(
+        "write https; or fetch it by hand, check it, and write its size and sha256 into the lock"
+    ))]
+    PlainHttp {
+        /// What was asked for.
+        url: String,
+    },
+    /// The HTTP client could not be made, or the request not be put.
+    #[error("cannot ask for `{url}`: {cause}")]
+    #[diagnostic(help(
+        "check the URL, the proxy variables, and that the package ca-certificates is installed"
+    ))]
+    Request {
+        /// What was asked for.
+        url: String,
+        /// Why.
+        cause: String,
+    },
+    /// An index is not in the form it should be.
+    #[error("the answer of `{url}` makes no sense: {cause}")]
+    #[diagnostic(help("is that the right server? A login page in between looks like this too"))]
+    Index {
+        /// What was asked for.
+        url: String,
+        /// What is wrong.
+        cause: String,
+    },
+
+    /// An outside program is not there.
+    #[error("the program `{program}` is missing, which `{origin}` needs")]
+    #[diagnostic(help("{}", program_hint(program)))]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// What needs it.
+        origin: String,
+    },
+    /// apt would not.
+    #[error("apt cannot {action}: {said}")]
+    #[diagnostic(help("try `apt-get update` by itself: does the machine's own apt work?"))]
+    Apt {
+        /// What it was to do.
+        action: String,
+        /// Its own words.
+        said: String,
+    },
+    /// The machine's apt knows no Debian mirror.
+    #[error("this machine's apt has no source of {label}, which `{origin}` needs")]
+    #[diagnostic(help(
+        "add a line for it to apt's sources (any suite will do), or use `--mirror URL` or `--file ASSET=PATH`"
+    ))]
+    NoDebianSource {
+        /// The label in the signed Release file: `Debian`, `Debian-Security`.
+        label: &'static str,
+        /// What was wanted.
+        origin: String,
+    },
+    /// The version is in the index no more, or never was.
+    #[error("there is no `{origin}`; versions there: {}", list(there))]
+    #[diagnostic(help("`tcforge update` takes the newest one"))]
+    NoVersion {
+        /// What was wanted.
+        origin: String,
+        /// What there is, newest first.
+        there: Vec<String>,
+    },
+    /// The machine has no npm registry.
+    #[error("no npm registry is set up on this machine, which `{origin}` needs")]
+    #[diagnostic(help("install npm, or set npm_config_registry, or `registry=URL` in ~/.npmrc"))]
+    NoRegistry {
+        /// What was wanted.
+        origin: String,
+    },
+    /// An npm package without a strong sum, or with another than its registry says.
+    #[error("`{origin}` {why}")]
+    #[diagnostic(help("the registry and the file disagree: ask the registry's keeper; do not use the file"))]
+    Integrity {
+        /// What was wanted.
+        origin: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// No release fits.
+    #[error("`{upstream}` has no release{wish}")]
+    #[diagnostic(help("check the recipe's `watch`"))]
+    NoRelease {
+        /// Where it was looked for.
+        upstream: String,
+        /// What was asked for besides.
+        wish: String,
+    },
+}
+
+impl FetchError {
+    /// For `map_err` of file operations.
+    pub(super) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// One error for all: itself if it is alone. What is missing offline is one
+    /// list, so that one run on a machine with network makes up for it.
+    pub(super) fn gather(all: Vec<Self>) -> Option<Self> {
+        let (mut errors, mut missing) = (Vec::new(), Vec::new());
+        for error in all {
+            match error {
+                Self::Offline { missing: more } => missing.extend(more),
+                other => errors.push(other),
+            }
+        }
+        if !missing.is_empty() {
+            errors.push(Self::Offline { missing });
+        }
+        match errors.len() {
+            0 | 1 => errors.pop(),
+            _ => Some(Self::Several { errors }),
+        }
+    }
+
+    /// Whether what has come so far is of no use for another attempt.
+    pub(super) fn spoils(&self) -> bool {
+        matches!(
+            self,
+            Self::WrongSum { .. }
+                | Self::WrongSize { .. }
+                | Self::TooLarge { .. }
+                | Self::Integrity { .. }
+                | Self::Io { .. }
+        )
+    }
+}
+
+fn list(versions: &[String]) -> String {
+    match versions {
+        [] => "none".to_owned(),
+        some => some.join(", "),
+    }
+}
+
+fn io_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            "make room, or set TCFORGE_CACHE to a folder where there is some"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "set TCFORGE_CACHE to a folder that you may write to"
+        }
+        _ => "check the file, and the folder it is in",
+    }
+}
+
+fn status_hint(status: u16) -> &'static str {
+    match status {
+        404 | 410 => "upstream moved or removed the file: look for another URL, or use `--mirror URL`",
+        401 | 407 => "the server or the proxy wants a login: `https://USER:PASSWORD@HOST/…` gives one",
+        403 => "the server refuses: a limit on requests perhaps, then try again in an hour",
+        _ => "the server has trouble: try again later, or use `--mirror URL`",
+    }
+}
+
+fn program_hint(program: &str) -> &'static str {
+    match program {
+        "apt-get" | "apt-cache" => {
+            "apt is part of Debian; elsewhere use `--mirror URL` or `--file ASSET=PATH`, or another channel"
+        }
+        _ => "`tcforge doctor` says how to install it",
+    }
+}
