@@ -108,10 +108,11 @@ impl Image {
             path: path.to_owned(),
             source,
         })?;
-        let squashfs = FilesystemReader::from_reader(BufReader::new(file)).map_err(|error| ReadError::Damaged {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })?;
+        let squashfs =
+            FilesystemReader::from_reader(BufReader::new(file)).map_err(|error| ReadError::Damaged {
+                path: path.to_owned(),
+                reason: error.to_string(),
+            })?;
         Ok(Self {
             path: path.to_owned(),
             squashfs,

@@ -2,10 +2,10 @@
 
 mod archive;
 mod audit;
+mod build;
+mod cli;
 mod fetch;
 mod initd;
 mod recipe;
-mod squashfs;
 mod side_files;
-mod cli;
-mod build;
+mod squashfs;
