@@ -1,3 +1,5 @@
 //! Extensions as files: the squashfs image and its side files.
 
 pub mod read;
+pub mod squashfs;
+pub mod verify;
