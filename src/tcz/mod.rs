@@ -2,3 +2,5 @@
 
 pub mod read;
 pub mod side;
+pub mod squashfs;
+pub mod verify;

@@ -6,13 +6,15 @@ use std::io::{self, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use backhand::{FilesystemReader, InnerNode, SquashfsFileReader};
+use backhand::v4::inode::{BasicDirectory, Inode, InodeHeader, InodeId, InodeInner};
+use backhand::{BackhandError, FilesystemReader, InnerNode, Squashfs, SquashfsFileReader, SuperBlock};
 
 use crate::stage::{Owner, TreePath};
 
 /// An opened squashfs 4.0 image.
 pub struct Image {
     path: PathBuf,
+    superblock: SuperBlock,
     squashfs: FilesystemReader<'static>,
 }
 
@@ -71,6 +73,42 @@ pub struct ImageFile<'a> {
     file: &'a SquashfsFileReader,
 }
 
+/// Where in an image a content is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// The fragment that holds its end, if one does.
+    pub fragment: Option<u32>,
+    /// Where in that fragment.
+    pub offset: u32,
+    /// Where its first block is.
+    pub start: u64,
+    /// Its size in bytes.
+    pub len: u64,
+}
+
+/// A second access to an image's files, for another thread, which forgets
+/// when dropped: the library keeps every fragment that it has read.
+pub struct Contents {
+    squashfs: FilesystemReader<'static>,
+}
+
+impl Contents {
+    /// Reads a file of the image from the start.
+    pub fn open<'a>(&'a self, file: &ImageFile<'a>) -> io::Result<impl Read + 'a> {
+        open(&self.squashfs, file.file)
+    }
+}
+
+fn open<'a>(
+    squashfs: &'a FilesystemReader<'static>,
+    file: &'a SquashfsFileReader,
+) -> io::Result<impl Read + 'a> {
+    squashfs
+        .file(file)
+        .reader_checked()
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
+}
+
 impl ImageFile<'_> {
     /// Its size in bytes.
     pub fn len(&self) -> u64 {
@@ -82,12 +120,21 @@ impl ImageFile<'_> {
         self.len() == 0
     }
 
+    /// Where its content is. Files with equal places have the same content.
+    pub fn place(&self) -> Place {
+        Place {
+            len: self.len(),
+            start: self.file.blocks_start(),
+            fragment: u32::try_from(self.file.frag_index())
+                .ok()
+                .filter(|index| *index != u32::MAX),
+            offset: self.file.block_offset(),
+        }
+    }
+
     /// Reads it from the start.
     pub fn open(&self) -> io::Result<impl Read + '_> {
-        self.squashfs
-            .file(self.file)
-            .reader_checked()
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
+        open(self.squashfs, self.file)
     }
 
     /// All of it; an error if it is larger than `limit` bytes.
@@ -104,18 +151,39 @@ impl ImageFile<'_> {
 impl Image {
     /// Opens an image and reads its directories.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
-        let file = File::open(path).map_err(|source| ReadError::Open {
+        let damaged = |error: BackhandError| ReadError::Damaged {
             path: path.to_owned(),
-            source,
-        })?;
-        let squashfs =
-            FilesystemReader::from_reader(BufReader::new(file)).map_err(|error| ReadError::Damaged {
-                path: path.to_owned(),
-                reason: error.to_string(),
-            })?;
+            reason: error.to_string(),
+        };
+        let file = BufReader::new(open_file(path)?);
+        let squashfs = Squashfs::from_reader(file).map_err(damaged)?;
         Ok(Self {
             path: path.to_owned(),
-            squashfs,
+            superblock: squashfs.superblock,
+            squashfs: squashfs.into_filesystem_reader().map_err(damaged)?,
+        })
+    }
+
+    /// Another access to the files.
+    pub fn contents(&self) -> Result<Contents, ReadError> {
+        let squashfs = Squashfs {
+            kind: self.squashfs.kind.clone(),
+            superblock: self.superblock,
+            compression_options: self.squashfs.compression_options,
+            inodes: Default::default(),
+            root_inode: empty_directory(),
+            dir_blocks: Default::default(),
+            fragments: self.squashfs.fragments.clone(),
+            export: None,
+            id: self.squashfs.id_table.clone(),
+            file: Box::new(BufReader::new(open_file(&self.path)?)),
+        };
+        let squashfs = squashfs.into_filesystem_reader();
+        Ok(Contents {
+            squashfs: squashfs.map_err(|error| ReadError::Damaged {
+                path: self.path.clone(),
+                reason: error.to_string(),
+            })?,
         })
     }
 
@@ -126,7 +194,17 @@ impl Image {
 
     /// Bytes in a data block.
     pub fn block_size(&self) -> u32 {
-        self.squashfs.block_size
+        self.superblock.block_size
+    }
+
+    /// The number of inodes: hard links have one together.
+    pub fn inodes(&self) -> u32 {
+        self.superblock.inode_count
+    }
+
+    /// When it was made, in seconds since 1970.
+    pub fn time(&self) -> u32 {
+        self.superblock.mod_time
     }
 
     /// Every path, the root first, in the image's order.
@@ -163,4 +241,28 @@ impl Image {
             kind,
         })
     }
+}
+
+fn open_file(path: &Path) -> Result<File, ReadError> {
+    File::open(path).map_err(|source| ReadError::Open {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// A root for a tree that nobody looks at.
+fn empty_directory() -> Inode {
+    let header = InodeHeader::default();
+    let directory = BasicDirectory {
+        block_index: 0,
+        link_count: 2,
+        file_size: 3,
+        block_offset: 0,
+        parent_inode: 0,
+    };
+    Inode::new(
+        InodeId::BasicDirectory,
+        header,
+        InodeInner::BasicDirectory(directory),
+    )
 }
