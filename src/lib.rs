@@ -19,6 +19,7 @@ pub mod base;
 pub mod build;
 pub mod digest;
 pub mod fetch;
+pub mod initd;
 pub mod progress;
 pub mod project;
 pub mod recipe;
