@@ -1,1 +1,34 @@
+//! The scripts of `initd/`: rendered as recipes render them, and run for real,
+//! in machines of their own (`machine`), by the shells that Tiny Core and Debian
+//! have.
 
+mod lint;
+
+use std::collections::BTreeMap;
+
+use tcforge::initd::{Context, render};
+use tcforge::project::Project;
+
+/// One script as a recipe asks for it.
+struct Script {
+    name: &'static str,
+    template: &'static str,
+    version: &'static str,
+    with: &'static str,
+}
+
+impl Script {
+    fn render(&self) -> String {
+        let with: BTreeMap<String, toml::Value> = toml::from_str(self.with).unwrap();
+        let context = Context {
+            name: self.name,
+            extension: self.name,
+            version: self.version,
+            persistent: &["/var/lib/state".to_owned()],
+            originals: &["/usr/local/etc/x.conf".to_owned()],
+            libraries: true,
+            with: &with,
+        };
+        render(&Project::built_in(), self.template, &context).unwrap()
+    }
+}

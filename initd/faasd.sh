@@ -1,0 +1,109 @@
+#!/bin/sh
+# {{ name }}: the gateway and what belongs to it, as containers
+# ({{ extension }} {{ version }}). Starts and stops faasd-provider, too.
+#
+# Values of the recipe (`with`), all optional:
+#   config        where the shipped docker-compose.yaml.orig, prometheus.yml.orig
+#                 and resolv.conf.orig lie (/usr/local/etc/faasd)
+#   images        directories with container images, as docker save or ctr
+#                 export makes them: DIR/*.tar are the core services',
+#                 DIR/functions/*.tar the functions'
+#                 (/usr/local/share/faasd/images; faasd/images in the tce
+#                 directory is looked through, too)
+#   gateway       where the gateway answers (http://127.0.0.1:8080)
+#   timeout       seconds that it may take to answer (300)
+#   stop_timeout  seconds that it may take to end (180: the core services are
+#                 given up to 30 each)
+
+{% include "lib/service.sh" %}
+
+PROGRAMS="faasd ctr"
+GATEWAY={{ with.gateway | default("http://127.0.0.1:8080") | sh }}
+ANSWER=$GATEWAY/healthz
+TIMEOUT={{ with.timeout | default(300) }}
+STOP_TIMEOUT={{ with.stop_timeout | default(180) }}
+STATE=/var/lib/faasd
+SHIPPED={{ with.config | default("/usr/local/etc/faasd") | sh }}
+
+answers() {
+    answers_http "$ANSWER"
+}
+
+# full_name IMAGE: as containerd keeps it.
+full_name() {
+    case $1 in
+    *.*/* | *:*/* | localhost/*) echo "$1" ;;
+    */*) echo "docker.io/$1" ;;
+    *) echo "docker.io/library/$1" ;;
+    esac
+}
+
+# The names in an archive's own index, whichever kind it is.
+names_in() {
+    {
+        tar -xOf "$1" index.json 2>/dev/null | sed 's/[,{}]/\n/g' |
+            sed -n 's/.*"io.containerd.image.name" *: *"\([^"]*\)".*/\1/p'
+        tar -xOf "$1" manifest.json 2>/dev/null | tr '\n' ' ' |
+            grep -o '"RepoTags" *: *\[[^]]*]' | sed 's/^"RepoTags"//' |
+            grep -o '"[^"]*"' | tr -d '"'
+    } | sort -u | while read -r image; do full_name "$image"; done
+}
+
+# is_imported NAMESPACE FILE
+is_imported() (
+    names=$(names_in "$2")
+    [ -n "$names" ] || return 1
+    have=$(timeout 30 ctr -n "$1" images ls -q) || return 1
+    for image in $names; do
+        echo "$have" | grep -qxF "$image" || return 1
+    done
+)
+
+# import NAMESPACE FILE: containerd may be busy starting, so twice.
+import() {
+    ! is_imported "$1" "$2" || return 0
+    say "importing $2"
+    ctr -n "$1" images import "$2" >/dev/null && return
+    wait_for 60 containerd_answers
+    ctr -n "$1" images import "$2" >/dev/null ||
+        warn "cannot import $2: what it holds would have to come from a registry"
+}
+
+import_images() {
+    tce=$(cat /etc/sysconfig/tcedir 2>/dev/null)
+    for images in{% for path in with.images | default(["/usr/local/share/faasd/images"]) %} {{ path | sh }}{% endfor %} "${tce:+$tce/faasd/images}"; do
+        for file in "$images"/*.tar; do
+            [ ! -r "$file" ] || import openfaas "$file"
+        done
+        for file in "$images"/functions/*.tar; do
+            [ ! -r "$file" ] || import openfaas-fn "$file"
+        done
+    done
+}
+
+needs() {
+    need faasd-provider
+    import_images
+}
+
+prepare() {
+    mkdir -p "$STATE"
+{% for path in persistent %}
+    mkdir -p {{ path | sh }}
+{% endfor %}
+    for file in docker-compose.yaml prometheus.yml resolv.conf; do
+        [ -e "$STATE/$file" ] || cp "$SHIPPED/$file.orig" "$STATE/$file" || return 1
+    done
+}
+
+# It looks for its hosts file here and there: both must be this directory.
+run() {
+    cd "$STATE" || exit
+    exec setsid faasd up
+}
+
+ended() {
+    [ ! -x "$INIT_D/faasd-provider" ] || "$INIT_D/faasd-provider" stop
+}
+
+service "$@"
