@@ -23,19 +23,6 @@ pub struct Program {
     pub path: Option<PathBuf>,
 }
 
-/// Why the programs could not be looked for.
-#[derive(Debug, thiserror::Error, miette::Diagnostic)]
-pub enum DoctorError {
-    /// The list could not be read.
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    Project(#[from] ProjectError),
-    /// The list is wrong.
-    #[error("`{0}` is wrong: {1}")]
-    #[diagnostic(help("each program has `name`, `for` and `package`"))]
-    List(String, Box<toml::de::Error>),
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct List {
@@ -52,10 +39,8 @@ struct Listed {
 }
 
 /// Looks for every listed program on the PATH.
-pub fn examine(project: &Project) -> Result<Vec<Program>, DoctorError> {
-    let text = project.read_text(LIST)?;
-    let list: List =
-        toml::from_str(&text).map_err(|error| DoctorError::List(project.display_name(LIST), error.into()))?;
+pub fn examine(project: &Project) -> Result<Vec<Program>, ProjectError> {
+    let list: List = project.read_toml(LIST)?;
     Ok(list
         .program
         .into_iter()

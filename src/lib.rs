@@ -27,3 +27,4 @@ pub mod recipe;
 pub mod scratch;
 pub mod stage;
 pub mod tcz;
+pub mod update;

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, DirEntry, include_dir};
+use serde::de::DeserializeOwned;
 
 static RECIPES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/recipes");
 static INITD: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/initd");
@@ -39,6 +40,15 @@ pub enum ProjectError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// It is not what it should be.
+    #[error("`{name}` is wrong: {source}")]
+    #[diagnostic(help("`tcforge init` in an empty folder writes the original out to compare with"))]
+    Syntax {
+        /// Which file was read.
+        name: String,
+        /// What is wrong, with the line.
+        source: Box<toml::de::Error>,
     },
     /// `tcforge init` found a file in its way.
     #[error("`{}` is there already", .0.display())]
@@ -115,6 +125,14 @@ impl Project {
             action: "read",
             path: self.display_name(name).into(),
             source: io::Error::new(io::ErrorKind::InvalidData, error),
+        })
+    }
+
+    /// Reads a data file that is TOML.
+    pub fn read_toml<T: DeserializeOwned>(&self, name: &str) -> Result<T, ProjectError> {
+        toml::from_str(&self.read_text(name)?).map_err(|source| ProjectError::Syntax {
+            name: self.display_name(name),
+            source: source.into(),
         })
     }
 

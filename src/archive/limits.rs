@@ -28,35 +28,14 @@ pub struct Limits {
     pub decoder_memory: u64,
 }
 
-/// Why there are no limits.
-#[derive(Debug, thiserror::Error, miette::Diagnostic)]
-pub enum LimitsError {
-    /// The file could not be had.
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    Project(#[from] ProjectError),
-    /// It is not what it should be.
-    #[error("`{name}` is wrong: {}", source.message())]
-    #[diagnostic(help("`tcforge init` in an empty folder writes the original out to compare with"))]
-    Syntax {
-        /// Which file was read.
-        name: String,
-        /// What is wrong, with the line.
-        source: toml::de::Error,
-    },
-}
-
 impl Limits {
     /// The limits of a project.
-    pub fn load(project: &Project) -> Result<Self, LimitsError> {
-        Self::parse(&project.read_text(NAME)?).map_err(|source| LimitsError::Syntax {
-            name: project.display_name(NAME),
-            source,
-        })
+    pub fn load(project: &Project) -> Result<Self, ProjectError> {
+        project.read_toml(NAME)
     }
 
     /// The limits that are built in.
-    pub fn built_in() -> Result<Self, LimitsError> {
+    pub fn built_in() -> Result<Self, ProjectError> {
         Self::load(&Project::built_in())
     }
 

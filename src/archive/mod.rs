@@ -20,7 +20,7 @@ mod zip;
 use std::io::{Read, Seek};
 
 pub use error::{ArchiveError, EntryName, Place};
-pub use limits::{Limits, LimitsError};
+pub use limits::Limits;
 pub use stream::Compression;
 pub use tree::Root;
 

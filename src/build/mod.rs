@@ -1,1 +1,167 @@
-//! Drives the stages for one recipe: from lock and recipe to audited extensions.
+//! Drives the stages: from recipes and lock, or from a folder, to audited
+//! extensions in the output folder. All or nothing: what failed leaves nothing
+//! behind, and no extension gets its name before all have passed.
+
+mod extension;
+mod folder;
+mod recipes;
+mod tree;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::archive::ArchiveError;
+use crate::audit::AuditError;
+use crate::fetch::FetchError;
+use crate::initd::InitdError;
+use crate::project::ProjectError;
+use crate::recipe::{LockError, PlaceError, RecipeError};
+use crate::stage::{FolderError, StageError, TreePath};
+use crate::tcz::side::SideError;
+use crate::tcz::side::dep::DepProblem;
+use crate::tcz::squashfs::{OptionError, PackError};
+use crate::tcz::verify::VerifyError;
+
+pub use extension::{Draft, Extension};
+pub use folder::{FolderRequest, PackedFolder, pack_folder};
+pub use recipes::{Builder, Built, Outcome, wanted};
+
+/// Why nothing was built.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum BuildError {
+    /// A data file.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Project(#[from] ProjectError),
+    /// A recipe.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The lock, or a file that it does not know.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Lock(#[from] LockError),
+    /// A file could not be fetched.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Fetch(#[from] FetchError),
+    /// An archive was refused.
+    #[error("`{asset}` of {extension} was refused")]
+    Archive {
+        /// The extension.
+        extension: String,
+        /// The upstream file.
+        asset: String,
+        /// Why.
+        #[source]
+        #[diagnostic_source]
+        source: ArchiveError,
+    },
+    /// The files of an archive could not be placed.
+    #[error("cannot place the files of `{asset}` in {extension}")]
+    Place {
+        /// The extension.
+        extension: String,
+        /// The upstream file.
+        asset: String,
+        /// Why.
+        #[source]
+        #[diagnostic_source]
+        source: PlaceError,
+    },
+    /// Two parts of a recipe want the same path.
+    #[error("cannot put together {extension}: {source}")]
+    #[diagnostic(help("two parts of the recipe want the same path"))]
+    Stage {
+        /// The extension.
+        extension: String,
+        /// What.
+        source: StageError,
+    },
+    /// A template could not be rendered.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Template(#[from] InitdError),
+    /// Something lies where the running system writes.
+    #[error("{extension} holds `{path}`, where the running system writes")]
+    #[diagnostic(help(
+        "loaded files are links into a read-only image; ship a template, and make the file from the tce.installed script"
+    ))]
+    RunTimePath {
+        /// The extension.
+        extension: String,
+        /// Where.
+        path: TreePath,
+    },
+    /// A dependency's name.
+    #[error("`{name}` cannot be a dependency: {problem}")]
+    #[diagnostic(help("write it as `coreutils.tcz`"))]
+    Dependency {
+        /// As given.
+        name: String,
+        /// What is wrong.
+        problem: DepProblem,
+    },
+    /// The extension's own name.
+    #[error("`{}` cannot be the name of an extension", .0.display())]
+    #[diagnostic(help("it must end in `.tcz` and have only letters, digits, `.`, `_`, `+` and `-` before that"))]
+    Name(PathBuf),
+    /// An option for packing.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Option(#[from] OptionError),
+    /// The folder to pack.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Folder(#[from] FolderError),
+    /// The image could not be written.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Pack(#[from] PackError),
+    /// What was written is not what was meant.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Verify(#[from] VerifyError),
+    /// A side file could not be written.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Side(#[from] SideError),
+    /// The audit could not be made.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Audit(#[from] AuditError),
+    /// A temporary file could not be made.
+    #[error("cannot keep the content of an archive in a temporary file")]
+    #[diagnostic(help("set TMPDIR to a folder with more room"))]
+    Spool(#[source] io::Error),
+    /// Something could not be read or written.
+    #[error("cannot {action} `{}`", path.display())]
+    #[diagnostic(help("is the disk full, or the folder not yours to write to?"))]
+    Io {
+        /// `read` or `write`.
+        action: &'static str,
+        /// What.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl BuildError {
+    fn write(path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            action: "write",
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    fn read(path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        }
+    }
+}

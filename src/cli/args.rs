@@ -124,6 +124,9 @@ pub(crate) struct BuildArgs {
     /// Where the extensions go
     #[arg(long, short, value_name = "DIR", default_value = "out", value_hint = ValueHint::DirPath)]
     pub(crate) out: PathBuf,
+    /// Write extensions even if the audit finds errors in them
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -161,13 +164,16 @@ pub(crate) struct PackArgs {
     pub(crate) compression: CompressionChoice,
     /// How hard; gzip 1 to 12, zstd 1 to 22, xz 0 to 9
     #[arg(long, value_name = "N")]
-    pub(crate) level: Option<u32>,
+    pub(crate) level: Option<u8>,
     /// A direct dependency, such as coreutils.tcz; may be repeated
     #[arg(long = "dep", value_name = "NAME.tcz")]
     pub(crate) dependencies: Vec<String>,
     /// An info file whose texts are taken over
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) info: Option<PathBuf>,
+    /// Write the extension even if the audit finds errors in it
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

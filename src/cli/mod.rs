@@ -1,10 +1,19 @@
 //! The command line: a file a command, no logic of the job itself.
 
 mod args;
+mod audit_table;
+mod build;
+mod check;
 mod doctor;
+mod fetch;
 mod init;
+mod list;
 mod manual;
+mod pack;
+mod selection;
 mod terminal;
+mod update;
+
 
 use std::io;
 use std::process::ExitCode;
@@ -48,12 +57,18 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, terminal: &Terminal) -> Outcome {
+    let project = || project(&cli.global);
     match &cli.command {
+        Command::Build(args) => build::run(args, &project()?, terminal),
+        Command::Fetch(args) => fetch::run(args, &project()?, terminal),
+        Command::Update(args) => update::run(args, &project()?, terminal),
+        Command::Pack(args) => pack::run(args, &project()?, terminal),
+        Command::Check(args) => check::run(args, &project()?, terminal),
+        Command::List(args) => list::run(args, &project()?, terminal),
         Command::Init(args) => init::run(args, terminal),
-        Command::Doctor => doctor::run(&project(&cli.global)?, terminal),
+        Command::Doctor => doctor::run(&project()?, terminal),
         Command::Completions { shell } => manual::completions(*shell, Cli::command()),
         Command::Man { dir } => manual::man_pages(dir, Cli::command(), terminal),
-        _ => unreachable!(),
     }
 }
 
@@ -68,6 +83,23 @@ fn project(global: &Global) -> miette::Result<Project> {
         )),
         None => Ok(Project::find(&std::env::current_dir().into_diagnostic()?)),
     }
+}
+
+/// SOURCE_DATE_EPOCH, in seconds since 1970, as everything made is stamped
+/// (<https://reproducible-builds.org/specs/source-date-epoch/>).
+fn source_date_epoch() -> miette::Result<Option<u32>> {
+    let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH") else {
+        return Ok(None);
+    };
+    let seconds = text.to_str().and_then(|text| text.parse().ok());
+    seconds.map(Some).ok_or_else(|| {
+        miette::miette!(
+            help = "a squashfs holds seconds from 1970 to 2106; unset it, or set it as `git log -1 --format=%ct` prints it",
+            "SOURCE_DATE_EPOCH is `{}`, not a number from 0 to {}",
+            text.display(),
+            u32::MAX
+        )
+    })
 }
 
 /// On Ctrl-C, SIGTERM and SIGHUP: nothing half-made is left behind.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use tcforge::audit::Level;
 use tcforge::progress::{Progress, Task};
 
 use super::args::{ColorChoice, Global};
@@ -83,6 +84,16 @@ impl Terminal {
         self.line(&format!("{} {text}", self.paint("warning:", "1;33")));
     }
 
+    /// An error that an audit found.
+    pub(crate) fn audit_error(&self, text: impl Display) {
+        self.line(&format!("{} {text}", self.paint("error:", "1;31")));
+    }
+
+    /// Whether findings of a level are worth a line in a table.
+    pub(crate) fn shows(&self, level: Level) -> bool {
+        level > Level::Pass || self.volume >= Volume::Verbose
+    }
+
     /// A failure: what, why, and what to do.
     pub(crate) fn error(&self, report: &miette::Report) {
         self.line(render_error(report, self.color).trim_end());
@@ -147,6 +158,11 @@ fn wants_color(choice: ColorChoice, is_terminal: bool) -> bool {
         // https://no-color.org: any text that is not empty.
         ColorChoice::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none_or(|text| text.is_empty()),
     }
+}
+
+/// Bytes for people: `17 B`, `3.4 MiB`.
+pub(crate) fn human_size(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
 }
 
 /// An error for a person. One that points at a place in a file is drawn with

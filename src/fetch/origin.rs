@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// - `debian:SUITE/PACKAGE=VERSION`, for amd64 unless `PACKAGE:ARCH` is written;
 /// - `npm:NAME@VERSION`, where the name may have a scope (`@types/node`);
 /// - `file:PATH`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Origin {
     /// A file of a web server.
@@ -28,7 +28,7 @@ pub enum Origin {
 }
 
 /// One version of a Debian binary package in a suite.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DebianPackage {
     suite: String,
     package: String,
@@ -37,7 +37,7 @@ pub struct DebianPackage {
 }
 
 /// One version of a package of the npm registry.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NpmPackage {
     name: String,
     version: String,

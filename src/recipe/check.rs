@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::fault::Fault;
-use super::origin::is_word;
+use super::words::is_word;
 use super::source::{At, Invalid, SourceFile, Spans, nearest};
 use super::{Channels, Recipe, Watch, plan};
 use crate::base::Base;

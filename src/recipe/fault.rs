@@ -75,6 +75,10 @@ pub enum Fault {
     #[error("the asset has {}; exactly one is needed", origins(.0))]
     #[diagnostic(help("say where the file is with one of `url`, `debian` and `npm`"))]
     Origins(Vec<&'static str>),
+    /// An origin that is well put together and still none.
+    #[error("`{0}` names no file")]
+    #[diagnostic(help("a URL ends with the file's name; a package has a plain name and version"))]
+    Origin(String),
     /// A URL that is not https.
     #[error("`{0}` is not an https URL")]
     #[diagnostic(help("files come over https only: write `https://HOST/PATH`"))]
@@ -249,6 +253,7 @@ impl Fault {
             Self::UnknownChannel { .. } => "unknown channel",
             Self::NoReleases => "no release",
             Self::NothingInRelease(_) => "nothing in it",
+            Self::Origin(_) => "names no file",
             Self::Origins(_) | Self::Watch(_) => "exactly one is needed",
             Self::NotHttps(_) => "not https",
             Self::NoSuite(_) => "no suite",

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
 use super::source::{At, Invalid, SourceFile, Spans};
-use super::{Origin, Plan};
+use super::Plan;
+use crate::fetch::Origin;
 use crate::digest::Sha256;
 use crate::project::{LOCK_NAME, Project, ProjectError};
 

@@ -5,13 +5,13 @@ mod channel;
 mod check;
 mod fault;
 mod lock;
-mod origin;
 mod overrides;
 mod place;
 mod plan;
 mod recipes;
 mod source;
 pub mod update;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -23,11 +23,10 @@ use crate::project::{Project, ProjectError};
 pub use channel::{Channel, ChannelError, Channels, DEFAULT_CHANNEL};
 pub use fault::Fault;
 pub use lock::{Lock, LockError, LockedFile};
-pub use origin::{Origin, ParseOriginError};
 pub use overrides::{Override, OverrideError, apply_overrides};
 pub use place::{PlaceError, place};
 pub use plan::{
-    Compression, Glob, Info, Packing, Plan, PlannedAsset, PlannedFile, PlannedLink, Rule, Target,
+    Glob, Info, Packing, Plan, PlannedAsset, PlannedFile, PlannedLink, Rule, Target,
 };
 pub use recipes::Recipes;
 pub use source::{Invalid, Problem, SourceFile};
@@ -302,6 +301,13 @@ impl Recipe {
         let mut recipe: Self = source.parse()?;
         recipe.source = source;
         Ok(recipe)
+    }
+
+    /// What it needs directly in a channel, with `.tcz`: for other extensions' trees.
+    pub fn dependencies_in(&self, channel: &str) -> Vec<&str> {
+        let of_release = self.releases.get(channel).map(|release| &release.dependencies);
+        let all = self.dependencies.iter().chain(of_release.into_iter().flatten());
+        all.map(String::as_str).collect()
     }
 
     /// The release of a channel with everything expanded and typed.

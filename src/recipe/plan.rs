@@ -7,10 +7,12 @@ use globset::{GlobBuilder, GlobMatcher};
 use jiff::civil::Date;
 
 use super::fault::Fault;
-use super::origin::{Origin, is_https, is_npm_name, is_word};
+use super::words::{is_https, is_npm_name, is_word};
 use super::source::At;
 use super::{Asset, Channel, Link, OwnFile, Place, Recipe, Release, Service};
 use crate::base::Base;
+use crate::fetch::Origin;
+use crate::tcz::squashfs::{Algorithm, BlockSize};
 use crate::stage::{PathError, SYMLINK_MAX, TreePath};
 
 /// What is built from a recipe in a channel.
@@ -213,30 +215,19 @@ pub struct PlannedLink {
 /// How an image is packed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packing {
-    /// Bytes: a power of two from 4096 to 1048576.
-    pub block_size: u32,
+    /// Bytes in a block.
+    pub block_size: BlockSize,
     /// What blocks are compressed with.
-    pub compression: Compression,
+    pub compression: Algorithm,
     /// Why it is not as the mirror does it; `None` where it is.
     pub reason: Option<String>,
-}
-
-/// What blocks are compressed with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// As the mirror does.
-    Gzip,
-    /// Small.
-    Xz,
-    /// Fast to read.
-    Zstd,
 }
 
 impl Default for Packing {
     fn default() -> Self {
         Self {
-            block_size: 4096,
-            compression: Compression::Gzip,
+            block_size: BlockSize::default(),
+            compression: Algorithm::Gzip,
             reason: None,
         }
     }
@@ -429,7 +420,7 @@ impl Compiler<'_> {
             self.fault(&at.key("url"), Fault::NotHttps(url));
             return None;
         }
-        Some(Origin::Https(url))
+        self.parse(&at.key("url"), url)
     }
 
     fn debian(&mut self, at: &At, package: String, version: String) -> Option<Origin> {
@@ -441,11 +432,7 @@ impl Compiler<'_> {
             self.fault(at, Fault::Package(package));
             return None;
         }
-        Some(Origin::Debian {
-            suite,
-            package,
-            version,
-        })
+        self.parse(at, format!("debian:{suite}/{package}={version}"))
     }
 
     fn npm(&mut self, at: &At, name: String, version: String) -> Option<Origin> {
@@ -453,7 +440,12 @@ impl Compiler<'_> {
             self.fault(at, Fault::Package(name));
             return None;
         }
-        Some(Origin::Npm { name, version })
+        self.parse(at, format!("npm:{name}@{version}"))
+    }
+
+    fn parse(&mut self, at: &At, text: String) -> Option<Origin> {
+        let origin = text.parse();
+        self.note(at, origin.map_err(|_| Fault::Origin(text)))
     }
 
     fn rules(&mut self, at: &At, places: &[Place]) -> Vec<Rule> {
@@ -572,25 +564,17 @@ impl Compiler<'_> {
         let Some(pack) = &self.recipe.pack else {
             return usual;
         };
-        let block_size = pack.block_size.unwrap_or(usual.block_size);
-        if !block_size.is_power_of_two() || !(4096..=1 << 20).contains(&block_size) {
-            self.fault(&at.key("block-size"), Fault::BlockSize(block_size));
-        }
-        let compression = match pack.compression.as_deref() {
-            None | Some("gzip") => Compression::Gzip,
-            Some("xz") => Compression::Xz,
-            Some("zstd") => Compression::Zstd,
-            Some(other) => {
-                self.fault(&at.key("compression"), Fault::Compression(other.to_owned()));
-                usual.compression
-            }
-        };
+        let block_size = pack.block_size.map_or(Ok(usual.block_size), BlockSize::new);
+        let block_size = block_size.map_err(|_| Fault::BlockSize(pack.block_size.unwrap_or_default()));
+        let compression = pack.compression.as_deref().map_or(Ok(usual.compression), str::parse);
+        let compression =
+            compression.map_err(|_| Fault::Compression(pack.compression.clone().unwrap_or_default()));
         if pack.reason.trim().is_empty() {
             self.fault(&at.key("reason"), Fault::NoReason);
         }
         Packing {
-            block_size,
-            compression,
+            block_size: self.note(&at.key("block-size"), block_size).unwrap_or(usual.block_size),
+            compression: self.note(&at.key("compression"), compression).unwrap_or(usual.compression),
             reason: Some(pack.reason.trim().to_owned()),
         }
     }
@@ -661,15 +645,9 @@ impl Compiler<'_> {
 /// the URL, or the package's name.
 fn usual_name(origin: &Origin) -> String {
     match origin {
-        Origin::Https(url) => {
-            let path = url.split(['?', '#']).next().unwrap_or(url);
-            path.rsplit('/')
-                .find(|part| !part.is_empty())
-                .unwrap_or(path)
-                .to_owned()
-        }
-        Origin::Debian { package, .. } => package.clone(),
-        Origin::Npm { name, .. } => name.clone(),
+        Origin::Debian(package) => package.package().to_owned(),
+        Origin::Npm(package) => package.name().to_owned(),
+        Origin::Web(_) | Origin::File(_) => origin.file_name(),
     }
 }
 

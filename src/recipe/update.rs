@@ -9,8 +9,9 @@ use jiff::civil::Date;
 use toml_edit::{DocumentMut, Item, value};
 
 use super::{
-    Channel, Invalid, Lock, LockedFile, Origin, Plan, Recipe, RecipeError, Recipes, SourceFile, Watch,
+    Channel, Invalid, Lock, LockedFile, Plan, Recipe, RecipeError, Recipes, SourceFile, Watch,
 };
+use crate::fetch::Origin;
 use crate::digest::Sha256;
 
 /// A version that was found.

@@ -34,6 +34,9 @@ pub fn is_name(text: &str) -> bool {
     stem.bytes().all(known) && stem.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.len() <= 128
 }
 
+/// What follows `x.tcz.` in the names of the side files.
+pub const SUFFIXES: [&str; 7] = ["dep", "info", "list", "md5.txt", "spdx.json", "tree", "zsync"];
+
 /// What is written beside an image, besides what the image itself says.
 #[derive(Clone, Copy)]
 pub struct SideFiles<'a> {

@@ -1,0 +1,152 @@
+//! The last part of every build, of a recipe or of somebody's folder: from a
+//! staged tree to an extension's files, made in a scratch folder and read back.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::BuildError;
+use crate::audit;
+use crate::base::Base;
+use crate::progress::Progress;
+use crate::project::Project;
+use crate::scratch::Scratch;
+use crate::stage::{Stage, apply_rules, written_at_run_time};
+use crate::tcz::side::{self, Dependency, Info, SideFiles, Sums, Upstream};
+use crate::tcz::squashfs::{self, PackOptions};
+use crate::tcz::verify;
+
+/// Everything that an extension is made of, before it is files.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// The extension's file name, `x.tcz`.
+    pub file_name: String,
+    /// What it holds.
+    pub stage: Stage,
+    /// The info file; title and size are filled in.
+    pub info: Info,
+    /// What it needs directly.
+    pub dependencies: Vec<Dependency>,
+    /// An SPDX expression.
+    pub license: String,
+    /// What it was made of.
+    pub upstream: Vec<Upstream>,
+    /// How the image is written.
+    pub options: PackOptions,
+}
+
+/// What a draft became.
+#[derive(Debug, Clone)]
+pub struct Extension {
+    /// The file name, `x.tcz`.
+    pub file_name: String,
+    /// Paths in it that are not directories.
+    pub files: usize,
+    /// The sum of its files' sizes.
+    pub content_size: u64,
+    /// The image's size and sums.
+    pub sums: Sums,
+}
+
+impl Draft {
+    /// Applies Tiny Core's rules, writes the image into `folder`, reads it back
+    /// by an independent reader, and writes the side files. `lookup` gives the
+    /// direct dependencies of other extensions, for the tree.
+    pub fn make(
+        mut self,
+        base: &Base,
+        lookup: &dyn Fn(&str) -> Vec<Dependency>,
+        folder: &Path,
+        progress: &dyn Progress,
+    ) -> Result<Extension, BuildError> {
+        apply_rules(&mut self.stage, base);
+        if let Some(path) = written_at_run_time(&self.stage, base).next() {
+            return Err(BuildError::RunTimePath {
+                extension: self.file_name,
+                path: path.clone(),
+            });
+        }
+        let image = folder.join(&self.file_name);
+        let file = File::create_new(&image).map_err(|source| BuildError::write(&image, source))?;
+        let written = squashfs::write(&self.stage, &file, &self.options, progress)?;
+        verify::verify(&image, &self.stage, &written, &self.options)?;
+        let side = SideFiles {
+            file_name: &self.file_name,
+            info: &self.info,
+            dependencies: &self.dependencies,
+            lookup,
+            kernel: &base.kernel,
+            stage: &self.stage,
+            upstream: &self.upstream,
+            license: &self.license,
+            time: self.options.time,
+        };
+        let sums = side::write_side_files(&image, &side, folder)?;
+        Ok(Extension {
+            files: self.stage.file_paths().count(),
+            content_size: self.stage.content_size(),
+            file_name: self.file_name,
+            sums,
+        })
+    }
+}
+
+/// Audits images that were made together; what they need besides each other is
+/// looked for in `out`, from earlier builds.
+pub(super) fn audit_made(
+    images: &[PathBuf],
+    out: &Path,
+    project: &Project,
+    base: &Base,
+) -> Result<Vec<audit::Report>, BuildError> {
+    let options = audit::Options {
+        folders: vec![out.to_owned()],
+        ..audit::Options::load(project)?
+    };
+    Ok(audit::check(images, base, &options)?)
+}
+
+/// Gives the files that were made in a scratch folder their names in `out`.
+/// Side files of an earlier build that the new one does not have are removed.
+/// One program at a time does so in a folder.
+pub(super) fn publish<'a>(
+    scratch: &Scratch,
+    extensions: impl IntoIterator<Item = &'a Extension>,
+    out: &Path,
+) -> Result<(), BuildError> {
+    let lock = File::open(out).map_err(|source| BuildError::write(out, source))?;
+    lock.lock().map_err(|source| BuildError::write(out, source))?;
+    for extension in extensions {
+        remove_old_side_files(&extension.file_name, scratch.path(), out)?;
+        for made in files_of(&extension.file_name, scratch.path())? {
+            let target = out.join(made.file_name().unwrap_or_default());
+            fs::rename(&made, &target).map_err(|source| BuildError::write(&target, source))?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_old_side_files(file_name: &str, made: &Path, out: &Path) -> Result<(), BuildError> {
+    for old in files_of(file_name, out)? {
+        if !made.join(old.file_name().unwrap_or_default()).exists() {
+            fs::remove_file(&old).map_err(|source| BuildError::write(&old, source))?;
+        }
+    }
+    Ok(())
+}
+
+/// The image and the side files of an extension in a folder, the image last.
+fn files_of(file_name: &str, folder: &Path) -> Result<Vec<PathBuf>, BuildError> {
+    let read = |source: io::Error| BuildError::write(folder, source);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(read)? {
+        let path = entry.map_err(read)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let rest = name.strip_prefix(file_name);
+        if rest.is_some_and(|rest| rest.is_empty() || side::SUFFIXES.contains(&rest.trim_start_matches('.'))) {
+            files.push(path);
+        }
+    }
+    files.sort_by_key(|path| (path.extension().is_some_and(|end| end == "tcz"), path.clone()));
+    Ok(files)
+}

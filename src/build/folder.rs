@@ -1,0 +1,94 @@
+//! Making an extension from a folder that somebody already has.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::extension::{self, Draft, Extension, audit_made};
+use super::recipes::dependency;
+use super::BuildError;
+use crate::audit;
+use crate::base::Base;
+use crate::progress::Progress;
+use crate::project::Project;
+use crate::scratch::Scratch;
+use crate::stage::Stage;
+use crate::tcz::side::{self, Dependency, Info};
+use crate::tcz::squashfs::PackOptions;
+
+/// What is to become an extension.
+#[derive(Debug, Clone)]
+pub struct FolderRequest {
+    /// What is in it becomes the extension's root.
+    pub folder: PathBuf,
+    /// Where to: `DIR/NAME.tcz`.
+    pub out: PathBuf,
+    /// Names of direct dependencies, with `.tcz`.
+    pub dependencies: Vec<String>,
+    /// Texts of the info file that are known.
+    pub info: Info,
+    /// How it is packed.
+    pub options: PackOptions,
+    /// Whether it gets its name even if the audit finds errors.
+    pub publish_with_errors: bool,
+}
+
+/// What a folder became.
+#[derive(Debug)]
+pub struct PackedFolder {
+    /// The extension.
+    pub extension: Extension,
+    /// What the audit says.
+    pub report: audit::Report,
+    /// Whether it got its name.
+    pub published: bool,
+}
+
+/// Makes an extension from a folder: owners and modes forced to Tiny Core's
+/// rules, side files, audit. It gets its name only if the audit has no error.
+pub fn pack_folder(
+    request: &FolderRequest,
+    project: &Project,
+    progress: &dyn Progress,
+) -> Result<PackedFolder, BuildError> {
+    let base = Base::load(project)?;
+    let name = || BuildError::Name(request.out.clone());
+    let file_name = request.out.file_name().and_then(|name| name.to_str()).ok_or_else(name)?;
+    if !side::is_name(file_name) {
+        return Err(name());
+    }
+    let stage = Stage::from_folder(&request.folder)?;
+    let parent = request.out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(|source| BuildError::write(parent, source))?;
+    let scratch = Scratch::in_dir(parent).map_err(|source| BuildError::write(parent, source))?;
+    let dependencies = request.dependencies.iter().map(|name| dependency(name)).collect::<Result<Vec<_>, _>>()?;
+    let draft = Draft {
+        file_name: file_name.to_owned(),
+        stage,
+        info: request.info.clone(),
+        dependencies,
+        license: request.info.copying_policy.clone(),
+        upstream: Vec::new(),
+        options: request.options,
+    };
+    let beside = |name: &str| dependencies_beside(parent, name);
+    let extension = draft.make(&base, &beside, scratch.path(), progress)?;
+    let image = scratch.path().join(file_name);
+    let report = audit_made(&[image], parent, project, &base)?.remove(0);
+    let published = request.publish_with_errors || report.worst() < audit::Level::Error;
+    if published {
+        extension::publish(&scratch, [&extension], parent)?;
+    }
+    Ok(PackedFolder {
+        extension,
+        report,
+        published,
+    })
+}
+
+/// What an extension in the same folder needs, for the tree.
+fn dependencies_beside(folder: &Path, name: &str) -> Vec<Dependency> {
+    fs::read_to_string(folder.join(format!("{name}.dep")))
+        .map(|text| side::dep::read(&text).0)
+        .unwrap_or_default()
+}

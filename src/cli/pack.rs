@@ -1,0 +1,115 @@
+//! `tcforge pack`
+
+use std::fs;
+use std::process::ExitCode;
+
+use miette::{Context, IntoDiagnostic};
+use serde::Serialize;
+use tcforge::audit::Level;
+use tcforge::build::{FolderRequest, pack_folder};
+use tcforge::project::Project;
+use tcforge::tcz::side::Info;
+use tcforge::tcz::squashfs::{Algorithm, BlockSize, Compression, PackOptions};
+
+use super::args::{CompressionChoice, PackArgs};
+use super::terminal::{Terminal, human_size};
+use super::{FAILED, Outcome, audit_table, source_date_epoch};
+
+pub(crate) fn run(args: &PackArgs, project: &Project, terminal: &Terminal) -> Outcome {
+    let request = FolderRequest {
+        folder: args.dir.clone(),
+        out: args.out.clone(),
+        dependencies: args.dependencies.clone(),
+        info: info(args)?,
+        options: options(args)?,
+        publish_with_errors: args.force,
+    };
+    let packed = pack_folder(&request, project, terminal)?;
+    if terminal.json {
+        let row = Row {
+            extension: &packed.extension.file_name,
+            files: packed.extension.files,
+            content_size: packed.extension.content_size,
+            size: packed.extension.sums.length,
+            sha256: packed.extension.sums.sha256.to_string(),
+            findings: &packed.report.findings,
+        };
+        terminal.print_json(&row).into_diagnostic()?;
+    } else {
+        audit_table::say_findings(&packed.report, terminal);
+    }
+    if !packed.published {
+        return Err(miette::miette!(
+            help = "see the errors above; `--force` writes the extension all the same",
+            "the audit found errors, and `{}` was not written",
+            args.out.display()
+        ));
+    }
+    terminal.status(
+        "Packed",
+        format!(
+            "`{}`: {} files, {} into {}",
+            args.out.display(),
+            packed.extension.files,
+            human_size(packed.extension.content_size),
+            human_size(packed.extension.sums.length)
+        ),
+    );
+    let errors = packed.report.worst() == Level::Error;
+    Ok(if errors { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+}
+
+fn options(args: &PackArgs) -> miette::Result<PackOptions> {
+    let block_size: BlockSize = args.block_size.parse()?;
+    let algorithm = match args.compression {
+        CompressionChoice::Gzip => Algorithm::Gzip,
+        CompressionChoice::Xz => Algorithm::Xz,
+        CompressionChoice::Zstd => Algorithm::Zstd,
+    };
+    let compression = match args.level {
+        Some(level) => Compression::new(algorithm, level)?,
+        None => Compression::default_for(algorithm, block_size),
+    };
+    Ok(PackOptions {
+        block_size,
+        compression,
+        time: source_date_epoch()?.unwrap_or(DEFAULT_TIME),
+        ..PackOptions::default()
+    })
+}
+
+/// The time stamp of a packed folder, whose files' own times say when they were
+/// copied rather than when they were made: 2020-03-01, Tiny Core 11.0's day.
+const DEFAULT_TIME: u32 = 1_583_020_800;
+
+fn info(args: &PackArgs) -> miette::Result<Info> {
+    let Some(path) = &args.info else {
+        return Ok(Info {
+            current: "2020/03/01 Original".to_owned(),
+            ..Info::default()
+        });
+    };
+    let bytes = fs::read(path)
+        .into_diagnostic()
+        .wrap_err_with(|| format!("cannot read the info file `{}`", path.display()))?;
+    let (info, deviations) = Info::parse(&bytes);
+    match deviations.first() {
+        Some(deviation) => Err(miette::miette!(
+            help = "docs/extensions.md shows how an info file looks",
+            "the info file `{}` is not as Tiny Core wants it: {deviation}",
+            path.display()
+        )),
+        None => Ok(info),
+    }
+}
+
+/// What scripts are told.
+#[derive(Serialize)]
+struct Row<'a> {
+    extension: &'a str,
+    files: usize,
+    content_size: u64,
+    size: u64,
+    sha256: String,
+    findings: &'a [tcforge::audit::Finding],
+}

@@ -1,0 +1,52 @@
+//! What `build`, `fetch` and `update` work on: recipes of a channel, the lock,
+//! and the way to the network.
+
+use tcforge::build;
+use tcforge::fetch::{Cache, FetchOptions, Fetcher, Mirror, Network};
+use tcforge::project::Project;
+use tcforge::recipe::{self, Channel, Lock, Override, Plan, Recipes};
+
+use super::args;
+
+/// The recipes that were asked for, and what is needed to build them.
+pub(crate) struct Selected {
+    pub(crate) recipes: Recipes,
+    pub(crate) channel: Channel,
+    pub(crate) lock: Lock,
+    pub(crate) plans: Vec<Plan>,
+}
+
+pub(crate) fn load(selection: &args::Selection, files: &[String], project: &Project) -> miette::Result<Selected> {
+    let recipes = Recipes::load(project)?;
+    let channel = Channel::load(project, &selection.channel)?;
+    let chosen = recipes.choose(project, &channel.name, &selection.names)?;
+    let mut plans = chosen.into_iter().map(|recipe| recipe.plan(&channel)).collect::<Result<Vec<_>, _>>()?;
+    let overrides = files.iter().map(|text| text.parse::<Override>()).collect::<Result<Vec<_>, _>>()?;
+    recipe::apply_overrides(&mut plans, &overrides)?;
+    let lock = Lock::load(project)?;
+    Ok(Selected {
+        recipes,
+        channel,
+        lock,
+        plans,
+    })
+}
+
+pub(crate) fn fetcher(network: &args::Network, project: &Project) -> miette::Result<Fetcher> {
+    let cache = match &network.cache {
+        Some(folder) => Cache::at(folder),
+        None => Cache::from_environment()?,
+    };
+    let mirrors = network.mirrors.iter().map(|text| text.parse::<Mirror>()).collect::<Result<Vec<_>, _>>()?;
+    Ok(Fetcher::new(FetchOptions {
+        cache,
+        network: Network::read(project)?,
+        mirrors,
+        offline: network.offline,
+    }))
+}
+
+/// What has to be fetched for the selected recipes.
+pub(crate) fn wanted(selected: &Selected) -> miette::Result<Vec<tcforge::fetch::Wanted>> {
+    Ok(build::wanted(&selected.plans, &selected.lock)?)
+}

@@ -1,0 +1,69 @@
+//! `tcforge update`
+
+use std::process::ExitCode;
+
+use miette::IntoDiagnostic;
+use serde::Serialize;
+use tcforge::project::Project;
+use tcforge::recipe::update::Change;
+use tcforge::recipe::{Channel, Channels, Lock, Recipes};
+use tcforge::update::Updater;
+
+use super::args::UpdateArgs;
+use super::terminal::Terminal;
+use super::{Outcome, selection};
+
+pub(crate) fn run(args: &UpdateArgs, project: &Project, terminal: &Terminal) -> Outcome {
+    let recipes = Recipes::load(project)?;
+    let channels = Channels::load(project)?;
+    let channel = Channel::load(project, &args.selection.channel)?;
+    let fetcher = selection::fetcher(&args.network, project)?;
+    let updater = Updater {
+        project,
+        recipes: &recipes,
+        channels: &channels,
+        channel: &channel,
+        fetcher: &fetcher,
+        progress: terminal,
+    };
+    let mut lock = Lock::load(project)?;
+    let mut changes = Vec::new();
+    for recipe in recipes.choose(project, &channel.name, &args.selection.names)? {
+        let change = updater.update(recipe, &mut lock, !args.dry_run)?;
+        if change.is_empty() {
+            terminal.status("Current", format!("{} {}", recipe.name, change.versions.0));
+        } else {
+            terminal.status(if args.dry_run { "Would update" } else { "Updated" }, &change);
+        }
+        changes.push(change);
+    }
+    if terminal.json {
+        let rows: Vec<_> = changes.iter().map(Row::new).collect();
+        terminal.print_json(&rows).into_diagnostic()?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What scripts are told.
+#[derive(Serialize)]
+struct Row<'a> {
+    recipe: &'a str,
+    channel: &'a str,
+    old_version: &'a str,
+    new_version: &'a str,
+    changed: bool,
+    files: Vec<&'a str>,
+}
+
+impl<'a> Row<'a> {
+    fn new(change: &'a Change) -> Self {
+        Self {
+            recipe: &change.recipe,
+            channel: &change.channel,
+            old_version: &change.versions.0,
+            new_version: &change.versions.1,
+            changed: !change.is_empty(),
+            files: change.files.iter().map(|file| file.name.as_str()).collect(),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Looks for newer releases, fetches and sums their files, and writes recipes
+//! and lock. Also what records sums that nobody published: a release whose
+//! files the lock does not know is fetched as it is.
+
+use std::collections::BTreeMap;
+
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+
+use crate::fetch::{self, FetchError, Fetcher, Origin, Upstream, Wanted, Wish};
+use crate::progress::Progress;
+use crate::project::{LOCK_NAME, Project, ProjectError};
+use crate::recipe::update::{Change, Found, Repinned, Summed, UpdateError, origins_besides, relock, repin};
+use crate::recipe::{
+    Channel, Channels, Lock, LockError, Plan, Recipe, RecipeError, Recipes, Release, Watch,
+};
+
+/// Why an update could not be made. Nothing was written then, for the recipe
+/// concerned and those after it.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum Error {
+    /// Upstream could not be asked, or a file not be fetched.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Fetch(#[from] FetchError),
+    /// A recipe.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The lock.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Lock(#[from] LockError),
+    /// The recipe cannot take the new release.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Update(#[from] UpdateError),
+    /// A file could not be written.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Project(#[from] ProjectError),
+}
+
+/// Updates recipes of a project in one channel.
+pub struct Updater<'a> {
+    /// Where recipes and lock are.
+    pub project: &'a Project,
+    /// All recipes: other releases may need the same files.
+    pub recipes: &'a Recipes,
+    /// All channels.
+    pub channels: &'a Channels,
+    /// The one to update.
+    pub channel: &'a Channel,
+    /// Asks and fetches.
+    pub fetcher: &'a Fetcher,
+    /// Told what goes on.
+    pub progress: &'a dyn Progress,
+}
+
+impl Updater<'_> {
+    /// Updates one recipe, and the lock with it. With `write` false nothing is
+    /// changed; what would change is told all the same.
+    pub fn update(&self, recipe: &Recipe, lock: &mut Lock, write: bool) -> Result<Change, Error> {
+        if write && self.project.folder().is_none() {
+            return Err(ProjectError::ReadOnly(LOCK_NAME.to_owned()).into());
+        }
+        let old = recipe.plan(self.channel)?;
+        let release = recipe.releases.get(&self.channel.name);
+        let found = self.look(&old, release)?;
+        let repinned = repin(recipe, self.channel, &found)?;
+        let sums = self.sums(&repinned, lock)?;
+        let used = origins_besides(self.recipes, self.channels, &recipe.name, &self.channel.name)?;
+        let change = relock(lock, &repinned, &sums, &used)?;
+        if write && !change.is_empty() {
+            // The lock first: a file too many in it does no harm.
+            lock.save(self.project)?;
+            self.project.write(&format!("recipes/{}/recipe.toml", recipe.name), &repinned.text)?;
+        }
+        Ok(change)
+    }
+
+    /// The newest release that the recipe wants: the one it has, if none is newer.
+    fn look(&self, old: &Plan, release: Option<&Release>) -> Result<Found, Error> {
+        let mut found = Found {
+            version: old.version.clone(),
+            date: old.date,
+            pins: self.pins(old)?,
+        };
+        let watch = release.and_then(|release| release.watch.as_ref());
+        let Some((upstream, wish)) = watch.and_then(|watch| self.watched(watch)) else {
+            return Ok(found);
+        };
+        let latest = self.fetcher.latest(&upstream, &wish, self.progress)?;
+        let version = upstream_version(&upstream, &latest.version);
+        if fetch::compare(version, &old.version).is_gt() {
+            found.version = version.to_owned();
+            found.date = latest.date.and_then(|date| date.parse().ok()).unwrap_or_else(today);
+        }
+        Ok(found)
+    }
+
+    fn watched(&self, watch: &Watch) -> Option<(Upstream, Wish)> {
+        let upstream = match (&watch.github, &watch.npm, &watch.debian) {
+            (Some(repository), ..) => Upstream::Github(repository.clone()),
+            (_, Some(package), _) => Upstream::Npm(package.clone()),
+            (.., Some(package)) => Upstream::Debian {
+                suite: self.channel.suite.clone()?,
+                package: package.clone(),
+            },
+            _ => return None,
+        };
+        let wish = Wish {
+            prefix: watch.prefix.clone(),
+            below: watch.below.clone(),
+        };
+        Some((upstream, wish))
+    }
+
+    /// The newest revision of every Debian package of a release: those are
+    /// replaced on the mirror, and the old ones vanish.
+    fn pins(&self, old: &Plan) -> Result<BTreeMap<String, String>, Error> {
+        let mut pins = BTreeMap::new();
+        for asset in &old.assets {
+            if let Origin::Debian(package) = &asset.origin {
+                let upstream = Upstream::Debian {
+                    suite: package.suite().to_owned(),
+                    package: package.package().to_owned(),
+                };
+                let latest = self.fetcher.latest(&upstream, &Wish::default(), self.progress)?;
+                pins.insert(asset.name.clone(), latest.version);
+            }
+        }
+        Ok(pins)
+    }
+
+    /// Fetches what the lock does not know, or knows no size of.
+    fn sums(&self, repinned: &Repinned, lock: &Lock) -> Result<Vec<Summed>, Error> {
+        let mut sums = Vec::new();
+        for asset in &repinned.new.assets {
+            let summed = match lock.find(&asset.origin) {
+                Some(locked) if locked.size.is_some() => continue,
+                Some(locked) => {
+                    let wanted = Wanted {
+                        name: locked.name.clone(),
+                        origin: locked.url.clone(),
+                        size: None,
+                        sha256: locked.sha256,
+                    };
+                    let cached = self.fetcher.fetch(&wanted, self.progress)?;
+                    (cached, locked.source.clone())
+                }
+                None => {
+                    let new = self.fetcher.discover(&asset.origin, self.progress)?;
+                    (new.cached, new.vouched.to_string())
+                }
+            };
+            let (cached, source) = summed;
+            sums.push(Summed {
+                origin: asset.origin.clone(),
+                size: cached.size,
+                sha256: cached.sha256,
+                source,
+            });
+        }
+        Ok(sums)
+    }
+}
+
+/// The version without what Debian adds to it: `1.4.13~ds1-1~deb11u4` is 1.4.13.
+fn upstream_version<'a>(upstream: &Upstream, version: &'a str) -> &'a str {
+    match upstream {
+        Upstream::Debian { .. } => {
+            let version = version.split_once(':').map_or(version, |(_, version)| version);
+            let version = version.rsplit_once('-').map_or(version, |(version, _)| version);
+            version.split(['+', '~']).next().unwrap_or(version)
+        }
+        Upstream::Github(_) | Upstream::Npm(_) => version,
+    }
+}
+
+fn today() -> Date {
+    Timestamp::now().to_zoned(TimeZone::UTC).date()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debians_revisions_are_not_upstreams_versions() {
+        let debian = Upstream::Debian {
+            suite: "bullseye".to_owned(),
+            package: "x".to_owned(),
+        };
+        for (version, wanted) in [
+            ("1.4.13~ds1-1~deb11u4", "1.4.13"),
+            ("2:6.2.1+dfsg-1+deb11u1", "6.2.1"),
+            ("0.9.0-1+b6", "0.9.0"),
+            ("20210119", "20210119"),
+        ] {
+            assert_eq!(upstream_version(&debian, version), wanted);
+        }
+        assert_eq!(upstream_version(&Upstream::Npm("x".to_owned()), "1.0-2"), "1.0-2");
+    }
+}
