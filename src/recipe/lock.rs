@@ -91,7 +91,7 @@ pub enum LockError {
         /// The asset.
         name: String,
         /// Where it is.
-        url: Origin,
+        url: String,
         /// The sum that the lock has.
         locked: Sha256,
         /// The sum that the file has.
@@ -104,7 +104,7 @@ pub enum LockError {
         /// The asset.
         name: String,
         /// Where it is.
-        url: Origin,
+        url: String,
         /// The size that the lock has.
         locked: u64,
         /// The size that the file has.
@@ -206,7 +206,7 @@ impl LockedFile {
         {
             return Err(LockError::SizeDiffers {
                 name: self.name.clone(),
-                url: self.url.clone(),
+                url: self.url.to_string(),
                 locked,
                 actual: size,
             });
@@ -214,7 +214,7 @@ impl LockedFile {
         if self.sha256 != sha256 {
             return Err(LockError::SumDiffers {
                 name: self.name.clone(),
-                url: self.url.clone(),
+                url: self.url.to_string(),
                 locked: self.sha256,
                 actual: sha256,
             });

@@ -11,6 +11,7 @@ use super::origin::{Origin, is_https, is_npm_name, is_word};
 use super::source::At;
 use super::{Asset, Channel, Link, OwnFile, Place, Recipe, Release, Service};
 use crate::base::Base;
+use crate::project::{Project, ProjectError};
 use crate::stage::{PathError, SYMLINK_MAX, TreePath};
 
 /// What is built from a recipe in a channel.
@@ -93,6 +94,13 @@ impl Plan {
         self.assets.iter().any(PlannedAsset::is_unlocked)
     }
 
+    /// The data file that a name in the recipe means ([`PlannedFile::from`],
+    /// [`Service::template`], [`Plan::installed`]), for [`Project::read`]: the
+    /// recipe's own, else one below `recipes/`, else one in `initd/`.
+    pub fn data_file(&self, project: &Project, name: &str) -> Result<String, ProjectError> {
+        data_file(project, &self.name, name)
+    }
+
     /// Whether the extension holds nothing and only pulls others in.
     pub fn is_meta(&self) -> bool {
         self.assets.is_empty()
@@ -102,6 +110,19 @@ impl Plan {
             && self.persistent.is_empty()
             && self.installed.is_none()
     }
+}
+
+/// The data file that a name means in a recipe.
+pub(super) fn data_file(project: &Project, recipe: &str, name: &str) -> Result<String, ProjectError> {
+    let folder = super::FOLDER;
+    [
+        format!("{folder}/{recipe}/{name}"),
+        format!("{folder}/{name}"),
+        format!("initd/{name}"),
+    ]
+    .into_iter()
+    .find(|file| project.read(file).is_ok())
+    .ok_or_else(|| ProjectError::Missing(name.to_owned()))
 }
 
 /// Where files of an asset go.
@@ -189,10 +210,8 @@ impl Glob {
 /// A file of the recipe's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedFile {
-    /// Its name for [`crate::project::Project::read`].
+    /// Its name as the recipe says it; [`Plan::data_file`] finds it.
     pub from: String,
-    /// The same below `recipes/`, to take if there is no `from`.
-    pub or: String,
     /// Its path in the extension.
     pub to: TreePath,
     /// Permission bits.
@@ -291,7 +310,7 @@ impl Compiler<'_> {
             assets: self.assets(&here.key("asset")),
             files: self.files(&top, &here),
             links: self.links(&top, &here),
-            services: recipe.services.clone(),
+            services: self.services(&here.key("with")),
             persistent: self.persistent(&top.key("persistent")),
             installed: recipe.installed.clone(),
             packing: self.packing(&top.key("pack")),
@@ -530,8 +549,7 @@ impl Compiler<'_> {
         let mode = self.mode(&at.key("mode"), file.mode.as_deref());
         let from = from?;
         Some(PlannedFile {
-            or: format!("{}/{from}", super::FOLDER),
-            from: format!("{}/{}/{from}", super::FOLDER, self.recipe.name),
+            from: from.to_string(),
             to: to?,
             mode: mode.unwrap_or(0o644),
             template: file.template,
@@ -556,6 +574,20 @@ impl Compiler<'_> {
             return None;
         }
         Some(PlannedLink { path: path?, target })
+    }
+
+    fn services(&mut self, at: &At) -> Vec<Service> {
+        let mut services = self.recipe.services.clone();
+        for (name, values) in &self.release.with {
+            match services.iter_mut().find(|service| service.name == *name) {
+                Some(service) => service.with.extend(values.clone()),
+                None => {
+                    let known = services.iter().map(|service| service.name.clone()).collect();
+                    self.fault(&at.name(name), Fault::unknown_service(name, known));
+                }
+            }
+        }
+        services
     }
 
     fn persistent(&mut self, at: &At) -> Vec<TreePath> {
