@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::fault::Fault;
 use super::origin::is_word;
 use super::source::{At, Invalid, SourceFile, Spans, nearest};
-use super::{Channels, Recipe, Watch, plan};
+use super::{Channels, Recipe, Watch, compile, plan};
 use crate::base::Base;
 use crate::project::Project;
 
@@ -27,7 +27,7 @@ pub(super) fn check(
     for (name, release) in &recipe.releases {
         let at = At::default().key("release");
         match channels.get(name) {
-            Some(channel) => faults.extend(plan::compile(recipe, release, channel, base).1),
+            Some(channel) => faults.extend(compile::compile(recipe, release, channel, base).1),
             None => faults.push((at.name(name), unknown_channel(name, channels))),
         }
         if let Some(watch) = &release.watch {

@@ -3,6 +3,7 @@
 
 mod channel;
 mod check;
+mod compile;
 mod fault;
 mod lock;
 mod origin;
@@ -318,7 +319,7 @@ impl Recipe {
             });
         };
         let base = Base::built_in()?;
-        let (plan, faults) = plan::compile(self, release, channel, &base);
+        let (plan, faults) = compile::compile(self, release, channel, &base);
         check::verdict(&self.source, faults)?;
         Ok(plan)
     }
