@@ -91,7 +91,8 @@ impl Composer<'_> {
         if file.template {
             return self.render(plan, &file.from, &Script::of(plan));
         }
-        Ok(Content::bytes(self.project.read(&file.from)?))
+        let name = plan.data_file(self.project, &file.from)?;
+        Ok(Content::bytes(self.project.read(&name)?))
     }
 
     /// The script that makes at load time what an image cannot hold: state
@@ -123,7 +124,8 @@ impl Composer<'_> {
             libraries: script.libraries,
             with: script.with,
         };
-        Ok(Content::bytes(initd::render(self.project, template, &context)?))
+        let name = plan.data_file(self.project, template)?;
+        Ok(Content::bytes(initd::render(self.project, &name, &context)?))
     }
 }
 

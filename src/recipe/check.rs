@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::fault::Fault;
 use super::words::is_word;
 use super::source::{At, Invalid, SourceFile, Spans, nearest};
-use super::{Channels, Recipe, Watch, plan};
+use super::{Channels, Recipe, Watch, compile, plan};
 use crate::base::Base;
 use crate::project::Project;
 
@@ -27,7 +27,7 @@ pub(super) fn check(
     for (name, release) in &recipe.releases {
         let at = At::default().key("release");
         match channels.get(name) {
-            Some(channel) => faults.extend(plan::compile(recipe, release, channel, base).1),
+            Some(channel) => faults.extend(compile::compile(recipe, release, channel, base).1),
             None => faults.push((at.name(name), unknown_channel(name, channels))),
         }
         if let Some(watch) = &release.watch {
@@ -99,13 +99,8 @@ fn services(recipe: &Recipe, folder: &str, project: &Project, faults: &mut Vec<(
     }
 }
 
-/// A template lies in `initd/` or in the recipe's folder.
 fn template(folder: &str, project: &Project, name: &str) -> Option<Fault> {
-    let places = [
-        format!("initd/{name}"),
-        format!("{}/{folder}/{name}", super::FOLDER),
-    ];
-    if is_word(name) && places.iter().any(|file| project.read(file).is_ok()) {
+    if is_word(name) && plan::data_file(project, folder, name).is_ok() {
         return None;
     }
     let known = project.files("initd").unwrap_or_default();
@@ -121,9 +116,7 @@ fn own_files(recipe: &Recipe, folder: &str, project: &Project, faults: &mut Vec<
         .map(|(name, release)| (top.key("release").key(name), release.files.as_slice()));
     for (at, files) in std::iter::once((top.clone(), recipe.files.as_slice())).chain(releases) {
         for (index, file) in files.iter().enumerate() {
-            let own = format!("{}/{folder}/{}", super::FOLDER, file.from);
-            let shared = format!("{}/{}", super::FOLDER, file.from);
-            if project.read(&own).is_err() && project.read(&shared).is_err() {
+            if plan::data_file(project, folder, &file.from).is_err() {
                 let at = at.key("file").item(index).key("from");
                 faults.push((at, Fault::NoFile(file.from.clone())));
             }

@@ -177,6 +177,17 @@ pub enum Fault {
     #[error("two services are called `{0}`")]
     #[diagnostic(help("each has its own script usr/local/etc/init.d/NAME"))]
     TwoServices(String),
+    /// Values for a service that does not exist.
+    #[error("there is no service `{service}`")]
+    #[diagnostic(help("{}", key_hint(.nearest.as_deref(), .known)))]
+    UnknownService {
+        /// The name.
+        service: String,
+        /// The one that it was probably meant to be.
+        nearest: Option<String>,
+        /// All that the recipe has.
+        known: Vec<String>,
+    },
     /// A block size that squashfs does not have.
     #[error("{0} is not a block size")]
     #[diagnostic(help("take a power of two from 4096 to 1048576"))]
@@ -238,6 +249,14 @@ impl Fault {
         Self::Syntax(message.lines().next().unwrap_or_default().to_owned())
     }
 
+    pub(super) fn unknown_service(name: &str, known: Vec<String>) -> Self {
+        Self::UnknownService {
+            service: name.to_owned(),
+            nearest: nearest(name, &known),
+            known,
+        }
+    }
+
     /// What is said of the place that it is at.
     pub(super) fn label(&self) -> &'static str {
         match self {
@@ -271,6 +290,7 @@ impl Fault {
             Self::License { .. } => "not SPDX",
             Self::NoTemplate { .. } => "no such template",
             Self::NoFile(_) => "no such file",
+            Self::UnknownService { .. } => "unknown service",
             Self::BlockSize(_) => "not a block size",
             Self::Compression(_) => "unknown compression",
             Self::Version(_) => "not a version",
@@ -299,6 +319,7 @@ impl Fault {
 pub(super) fn key_hint(nearest: Option<&str>, known: &[String]) -> String {
     match nearest {
         Some(nearest) => format!("did you mean `{nearest}`?"),
+        None if known.is_empty() => "there are none".to_owned(),
         None => format!("possible: {}", list(known)),
     }
 }

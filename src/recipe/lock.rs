@@ -92,7 +92,7 @@ pub enum LockError {
         /// The asset.
         name: String,
         /// Where it is.
-        url: Origin,
+        url: String,
         /// The sum that the lock has.
         locked: Sha256,
         /// The sum that the file has.
@@ -105,7 +105,7 @@ pub enum LockError {
         /// The asset.
         name: String,
         /// Where it is.
-        url: Origin,
+        url: String,
         /// The size that the lock has.
         locked: u64,
         /// The size that the file has.
@@ -207,7 +207,7 @@ impl LockedFile {
         {
             return Err(LockError::SizeDiffers {
                 name: self.name.clone(),
-                url: self.url.clone(),
+                url: self.url.to_string(),
                 locked,
                 actual: size,
             });
@@ -215,7 +215,7 @@ impl LockedFile {
         if self.sha256 != sha256 {
             return Err(LockError::SumDiffers {
                 name: self.name.clone(),
-                url: self.url.clone(),
+                url: self.url.to_string(),
                 locked: self.sha256,
                 actual: sha256,
             });

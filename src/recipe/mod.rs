@@ -3,6 +3,7 @@
 
 mod channel;
 mod check;
+mod compile;
 mod fault;
 mod lock;
 mod overrides;
@@ -102,7 +103,7 @@ pub struct Pack {
 pub struct Service {
     /// The script's name in `usr/local/etc/init.d`.
     pub name: String,
-    /// The template: a file in `initd/`.
+    /// The template: a file in `initd/` or in the recipe's folder.
     pub template: String,
     /// Values for the template.
     #[serde(default)]
@@ -159,6 +160,10 @@ pub struct Release {
     /// Links of this release besides the recipe's.
     #[serde(default, rename = "link")]
     pub links: Vec<Link>,
+    /// Values for the templates of services in this release, by the service's
+    /// name; they win over the service's own.
+    #[serde(default)]
+    pub with: BTreeMap<String, BTreeMap<String, toml::Value>>,
     /// How `tcforge update` finds a newer one; absent: not looked for.
     #[serde(default)]
     pub watch: Option<Watch>,
@@ -320,7 +325,7 @@ impl Recipe {
             });
         };
         let base = Base::built_in()?;
-        let (plan, faults) = plan::compile(self, release, channel, &base);
+        let (plan, faults) = compile::compile(self, release, channel, &base);
         check::verdict(&self.source, faults)?;
         Ok(plan)
     }

@@ -1,10 +1,10 @@
 //! Placing the files of an upstream archive in the stage of an extension.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::fault::list;
 use super::plan::{Glob, Rule, Target};
-use crate::stage::{Content, Kind, Node, Stage, StageError, TreePath};
+use crate::stage::{Kind, Node, Stage, StageError, TreePath};
 
 /// Why files of an archive could not be placed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
@@ -64,6 +64,7 @@ pub fn place(archive: &Stage, rules: &[Rule], into: &mut Stage) -> Result<(), Pl
     let mut placing = Placing {
         archive,
         rules,
+        parents: archive.iter().filter_map(|(path, _)| path.parent()).collect(),
         moves: Vec::new(),
         places: BTreeMap::new(),
     };
@@ -85,6 +86,8 @@ pub fn place(archive: &Stage, rules: &[Rule], into: &mut Stage) -> Result<(), Pl
 struct Placing<'a> {
     archive: &'a Stage,
     rules: &'a [Rule],
+    /// The archive's directories that hold anything.
+    parents: BTreeSet<TreePath>,
     /// What goes where, with which mode, in the rules' order.
     moves: Vec<(&'a TreePath, TreePath, Option<u16>)>,
     /// Where each selected path goes.
@@ -168,18 +171,11 @@ impl<'a> Placing<'a> {
             return Ok(None);
         };
         Ok(match &node.kind {
-            Kind::Directory if self.is_empty(from) => Some(Node::directory()),
-            Kind::Directory => None,
-            Kind::File(content) => Some(file(content, mode.unwrap_or(node.mode & 0o777))),
+            Kind::Directory if self.parents.contains(from) => None,
+            Kind::Directory => Some(Node::directory()),
+            Kind::File(content) => Some(Node::file(content.clone(), mode.unwrap_or(node.mode & 0o777))),
             Kind::Symlink(target) => Some(Node::symlink(self.target(from, to, target)?)),
         })
-    }
-
-    fn is_empty(&self, directory: &TreePath) -> bool {
-        !self
-            .archive
-            .iter()
-            .any(|(path, _)| path.parent().as_ref() == Some(directory))
     }
 
     /// The target of a link that moves from `from` to `to`.
@@ -222,10 +218,6 @@ impl<'a> Placing<'a> {
         }
         places
     }
-}
-
-fn file(content: &Content, mode: u16) -> Node {
-    Node::file(content.clone(), mode)
 }
 
 /// Where a rule puts a path.
@@ -271,6 +263,7 @@ fn nearest_hint(nearest: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stage::Content;
 
     fn path(name: &str) -> TreePath {
         TreePath::parse(name).unwrap()

@@ -145,6 +145,16 @@ pub fn compare(a: &str, b: &str) -> Ordering {
     }
 }
 
+/// Upstream's version of a Debian package's: without epoch, revision, and the
+/// marks of a repacked source, and with `-rc` for Debian's `~rc`.
+pub fn upstream_of_debian(version: &str) -> String {
+    let version = version.split_once(':').map_or(version, |(_, rest)| rest);
+    let version = version.rsplit_once('-').map_or(version, |(upstream, _)| upstream);
+    let repacked = ["~ds", "+ds", "~dfsg", "+dfsg"];
+    let end = repacked.iter().filter_map(|mark| version.find(mark)).min();
+    version[..end.unwrap_or(version.len())].replace("~rc", "-rc")
+}
+
 fn is_pre_release(version: &str) -> bool {
     parts(version)
         .iter()
@@ -202,7 +212,9 @@ fn edit(recipe: &Recipe, old: &Plan, found: &Found) -> Result<String, toml_edit:
     set(release, "date", &found.date.to_string());
     for (index, asset) in old.assets.iter().enumerate() {
         let item = release.get_mut("asset").and_then(|assets| assets.get_mut(index));
-        if let (Some(item), Some(version)) = (item, found.pins.get(&asset.name)) {
+        if let (Some(item), Some(version)) = (item, found.pins.get(&asset.name))
+            && (item.get("version").is_some() || *version != found.version)
+        {
             set(item, "version", version);
         }
     }
@@ -350,5 +362,64 @@ impl fmt::Display for FileChange {
             None => "nothing".to_owned(),
         };
         write!(f, "{}: {} → {}", self.name, side(&self.old), side(&self.new))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_have_an_order() {
+        for (older, newer) in [
+            ("1.9.1", "1.10.0"),
+            ("1.0.0-rc93", "1.0.0"),
+            ("1.0.0-rc9", "1.0.0-rc93"),
+            ("1.7", "1.7.1"),
+            ("0.19.0", "0.19.1"),
+            ("4.99.4", "4.139.1"),
+            ("2.0", "10.0"),
+            ("1.0a", "1.0b"),
+        ] {
+            assert_eq!(compare(older, newer), Ordering::Less, "{older} {newer}");
+            assert_eq!(compare(newer, older), Ordering::Greater, "{older} {newer}");
+        }
+        assert_eq!(compare("1.02", "1.2"), Ordering::Equal);
+        assert_eq!(compare("1.2", "1-2"), Ordering::Equal);
+    }
+
+    #[test]
+    fn a_watch_finds_the_newest_that_it_looks_for() {
+        let versions = ["1.7.34", "1.7.9", "1.8.0-rc1", "1.8.0", "2.0.0", "1.7.35-beta.1"];
+        let watch = |prefix: Option<&str>, below: Option<&str>| Watch {
+            github: Some("example/tool".to_owned()),
+            npm: None,
+            debian: None,
+            prefix: prefix.map(str::to_owned),
+            below: below.map(str::to_owned),
+        };
+        for (prefix, below, than, wanted) in [
+            (None, None, "1.7.34", Some("2.0.0")),
+            (Some("1.7."), None, "1.7.9", Some("1.7.34")),
+            (Some("1.7."), None, "1.7.34", None),
+            (None, Some("2.0.0"), "1.7.34", Some("1.8.0")),
+            (None, Some("1.8.0"), "1.7.9", Some("1.7.34")),
+        ] {
+            let found = watch(prefix, below).newest(versions, than);
+            assert_eq!(found, wanted, "{prefix:?} {below:?} {than}");
+        }
+    }
+
+    #[test]
+    fn debians_versions_lose_debians_parts() {
+        for (debian, upstream) in [
+            ("1.4.13~ds1-1~deb11u4", "1.4.13"),
+            ("1.0.0~rc93+ds1-5+deb11u5", "1.0.0-rc93"),
+            ("2:6.2.1+dfsg-1+deb11u1", "6.2.1"),
+            ("1:2.4.48-6", "2.4.48"),
+            ("20210119", "20210119"),
+        ] {
+            assert_eq!(upstream_of_debian(debian), upstream);
+        }
     }
 }

@@ -5,10 +5,14 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
-use tcforge::project::Project;
+use tcforge::digest::Sha256;
+use tcforge::project::{LOCK_NAME, Project};
+use tcforge::recipe::update::{self, Found, Summed};
 use tcforge::recipe::{
-    Channel, Channels, Invalid, Lock, LockError, Override, Recipe, RecipeError, Recipes, apply_overrides,
+    Channel, Channels, Invalid, Lock, LockError, LockedFile, Override, Recipe, RecipeError, Recipes,
+    SourceFile, apply_overrides, place,
 };
+use tcforge::stage::{Content, Kind, Node, Stage, TreePath};
 use tempfile::TempDir;
 
 /// Names that the official 11.x x86_64 repository has, as far as recipes use
@@ -133,6 +137,14 @@ fn a_good_recipe_loads() {
     assert!(plan.assets[1].is_bare() && !plan.assets[0].is_bare());
     assert_eq!(plan.links[0].target, "../lib/tool-1.2.3/tool");
     assert_eq!(plan.files[0].to.to_string(), "usr/local/share/doc/tool/LICENSE");
+    let file = |name| plan.data_file(&project, name);
+    assert_eq!(file(&plan.files[0].from).unwrap(), "recipes/tool/LICENSE");
+    assert_eq!(
+        file("licenses/Apache-2.0.txt").unwrap(),
+        "recipes/licenses/Apache-2.0.txt"
+    );
+    assert_eq!(file("faasd.sh").unwrap(), "initd/faasd.sh");
+    assert!(file("none").is_err());
     let plan = recipe.plan(&Channel::load(&project, "debian").unwrap()).unwrap();
     assert_eq!(plan.assets[0].origin.to_string(), "debian:bullseye/tool=1.2.0-1");
     assert_eq!(plan.date.to_string(), "2025-12-31");
@@ -465,6 +477,35 @@ fn releases_and_assets_are_checked() {
     ] {
         assert_mistake(case);
     }
+}
+
+#[test]
+fn values_for_services_belong_to_services() {
+    assert_mistake([
+        "watch = { github = \"example/tool\" }",
+        "with = { tol = { timeout = 5 } }",
+        "there is no service `tol`",
+        "tol",
+        "unknown service",
+        "did you mean `tool`?",
+    ]);
+    let watch = "watch = { github = \"example/tool\" }";
+    let template = "template = \"tool.sh\"";
+    let text = GOOD.replace(watch, "with = { tool = { timeout = 5 } }").replace(
+        template,
+        &format!("{template}\nwith = {{ timeout = 1, user = \"tc\" }}"),
+    );
+    let (_dir, project) = project_with(&text);
+    let recipe = Recipe::load(&project, "tool").unwrap();
+    let with = |channel| {
+        let plan = recipe.plan(&Channel::load(&project, channel).unwrap()).unwrap();
+        let with = plan.services[0].with.clone();
+        with.into_iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(with("current"), ["timeout=5", "user=\"tc\""]);
+    assert_eq!(with("debian"), ["timeout=1", "user=\"tc\""]);
 }
 
 #[test]
@@ -818,6 +859,101 @@ fn the_founding_texts_wishes_are_met() {
     }
 }
 
+/// Places an archive with these paths (`link -> target`) as a recipe's first
+/// asset, and lists what comes of it.
+fn placed(recipe: &str, channel: &str, archive: &[&str]) -> Vec<String> {
+    let project = Project::built_in();
+    let channel = Channel::load(&project, channel).unwrap();
+    let plan = Recipe::load(&project, recipe).unwrap().plan(&channel).unwrap();
+    let path = |name: &str| TreePath::parse(name).unwrap();
+    let mut tree = Stage::new();
+    for entry in archive {
+        let (name, node) = match entry.split_once(" -> ") {
+            Some((name, target)) => (name, Node::symlink(target)),
+            None => (*entry, Node::file(Content::bytes(*b""), 0o755)),
+        };
+        tree.insert(path(name), node).unwrap();
+    }
+    let mut stage = Stage::new();
+    place(&tree, &plan.assets[0].rules, &mut stage).unwrap();
+    for link in &plan.links {
+        stage
+            .insert(link.path.clone(), Node::symlink(link.target.as_bytes()))
+            .unwrap();
+    }
+    let files = stage.iter().filter(|(_, node)| !node.is_dir());
+    files
+        .map(|(path, node)| match &node.kind {
+            Kind::Symlink(target) => format!("{path} -> {}", String::from_utf8_lossy(target)),
+            _ => path.to_string(),
+        })
+        .collect()
+}
+
+/// The archives' paths are those of upstream's release scripts.
+#[test]
+fn code_servers_own_node_stays_behind() {
+    let top = "code-server-3.8.0-linux-amd64";
+    let archive = [
+        "bin/code-server",
+        "lib/node",
+        "node -> ./lib/node",
+        "code-server -> ./bin/code-server",
+        "lib/vscode/node_modules/.bin/x -> ../x/x.js",
+        "lib/vscode/node_modules/x/x.js",
+        "LICENSE.txt",
+    ]
+    .map(|name| format!("{top}/{name}"));
+    let archive: Vec<_> = archive.iter().map(String::as_str).collect();
+    assert_eq!(
+        placed("code-server", "classic", &archive),
+        [
+            "usr/local/bin/code-server -> ../lib/code-server-3.8.0/bin/code-server",
+            "usr/local/lib/code-server-3.8.0/LICENSE.txt",
+            "usr/local/lib/code-server-3.8.0/bin/code-server",
+            "usr/local/lib/code-server-3.8.0/code-server -> ./bin/code-server",
+            "usr/local/lib/code-server-3.8.0/lib/node -> /usr/local/bin/node",
+            "usr/local/lib/code-server-3.8.0/lib/vscode/node_modules/.bin/x -> ../x/x.js",
+            "usr/local/lib/code-server-3.8.0/lib/vscode/node_modules/x/x.js",
+            "usr/local/share/doc/code-server/LICENSE.txt",
+        ]
+    );
+}
+
+#[test]
+fn archives_of_programs_go_where_they_are_looked_for() {
+    let node = [
+        "bin/node",
+        "bin/npm -> ../lib/node_modules/npm/bin/npm-cli.js",
+        "lib/node_modules/npm/bin/npm-cli.js",
+        "include/node/node.h",
+        "LICENSE",
+    ]
+    .map(|name| format!("node-v24.21.0-linux-x64/{name}"));
+    let node: Vec<_> = node.iter().map(String::as_str).collect();
+    assert_eq!(
+        placed("nodejs", "current", &node),
+        [
+            "usr/local/bin/node",
+            "usr/local/bin/npm -> ../lib/node_modules/npm/bin/npm-cli.js",
+            "usr/local/lib/node_modules/npm/bin/npm-cli.js",
+            "usr/local/share/doc/nodejs/LICENSE",
+        ]
+    );
+    let plugins = ["bridge", "firewall", "LICENSE", "README.md"];
+    for (channel, plugins) in [("current", &plugins[..]), ("classic", &plugins[..2])] {
+        assert_eq!(
+            placed("cni-plugins", channel, plugins),
+            ["opt/cni/bin/bridge", "opt/cni/bin/firewall"]
+        );
+    }
+    assert_eq!(placed("runc", "current", &["runc.amd64"]), ["usr/local/bin/runc"]);
+    assert_eq!(
+        placed("buildkit", "current", &["bin/buildctl", "bin/buildkitd"]),
+        ["usr/local/bin/buildctl", "usr/local/bin/buildkitd"]
+    );
+}
+
 #[test]
 fn a_local_file_unlocks_its_asset_and_no_other() {
     let project = Project::built_in();
@@ -865,4 +1001,198 @@ fn a_local_file_unlocks_its_asset_and_no_other() {
         error.to_string(),
         "more than one extension has an asset `runc.amd64`: `runc`, `runc`"
     );
+}
+
+fn lock(text: &str) -> Result<Lock, Invalid> {
+    Lock::parse(&SourceFile::new(LOCK_NAME, text))
+}
+
+#[test]
+fn the_built_in_lock_is_written_as_it_is_read() {
+    let text = Project::built_in().read_text(LOCK_NAME).unwrap();
+    assert_eq!(lock(&text).unwrap().to_text().unwrap(), text);
+}
+
+#[test]
+fn a_lock_with_a_mistake_is_answered_with_its_place() {
+    let sum = Sha256::of(b"x");
+    let file =
+        format!("[[file]]\nname = \"x\"\nurl = \"https://a/x\"\nsha256 = \"{sum}\"\nsource = \"me\"\n");
+    for (text, message) in [
+        (
+            "version = 2\n".to_owned(),
+            "tcforge.lock:1: the lock has version 2",
+        ),
+        (
+            format!("version = 1\n{file}{file}"),
+            "tcforge.lock:9: the lock has `https://a/x` twice",
+        ),
+        (
+            format!("version = 1\n{file}").replace("https", "http"),
+            "tcforge.lock:4: `http://a/x` is not an origin",
+        ),
+        (
+            format!("version = 1\n{file}").replace(&sum.to_string(), "00"),
+            "tcforge.lock:5: `00` is not a sha256 sum: 64 hexadecimal digits are expected",
+        ),
+        (
+            format!("version = 1\n{file}").replace("source", "sourec"),
+            "tcforge.lock:6: there is no key `sourec`",
+        ),
+    ] {
+        assert_eq!(lock(&text).unwrap_err().to_string(), message);
+    }
+}
+
+#[test]
+fn a_file_that_differs_is_answered_with_both() {
+    let (good, bad) = (Sha256::of(b"good"), Sha256::of(b"bad"));
+    let file = LockedFile {
+        name: "x".to_owned(),
+        url: "https://a/x".parse().unwrap(),
+        size: Some(4),
+        sha256: good,
+        source: "me".to_owned(),
+    };
+    file.check(4, good).unwrap();
+    assert_eq!(
+        file.check(4, bad).unwrap_err().to_string(),
+        format!("`x` is not the locked file: its sha256 is {bad}, the lock says {good} (https://a/x)")
+    );
+    assert_eq!(
+        file.check(3, good).unwrap_err().to_string(),
+        "`x` is not the locked file: it has 3 bytes, the lock says 4 (https://a/x)"
+    );
+    let unsized_file = LockedFile { size: None, ..file };
+    unsized_file.check(3, good).unwrap();
+    assert!(unsized_file.check(3, bad).is_err());
+}
+
+#[test]
+fn an_update_changes_the_pins_and_nothing_else() {
+    let (_dir, project) = project_with(GOOD);
+    let recipe = Recipe::load(&project, "tool").unwrap();
+    let debian = Channel::load(&project, "debian").unwrap();
+    let found = Found {
+        version: "1.3.0".to_owned(),
+        date: "2026-02-28".parse().unwrap(),
+        pins: [("tool".to_owned(), "1.3.0-2".to_owned())].into(),
+    };
+    let repinned = update::repin(&recipe, &debian, &found).unwrap();
+    let wanted = GOOD
+        .replace("version = \"1.2.0\"", "version = \"1.3.0\"")
+        .replace("date = \"2025-12-31\"", "date = \"2026-02-28\"")
+        .replace("version = \"1.2.0-1\"", "version = \"1.3.0-2\"");
+    assert_eq!(repinned.text, wanted);
+    assert_eq!(
+        repinned.new.assets[0].origin.to_string(),
+        "debian:bullseye/tool=1.3.0-2"
+    );
+
+    let old = LockedFile {
+        name: "tool".to_owned(),
+        url: repinned.old.assets[0].origin.clone(),
+        size: None,
+        sha256: Sha256::of(b"old"),
+        source: "me".to_owned(),
+    };
+    let mut lock = Lock::default();
+    lock.insert(old.clone());
+    let before = lock.clone();
+    let error = update::relock(&mut lock, &repinned, &[], &BTreeSet::new()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`tool` of the new release was not fetched: debian:bullseye/tool=1.3.0-2"
+    );
+    assert_eq!(lock, before);
+    let sums = [Summed {
+        origin: repinned.new.assets[0].origin.clone(),
+        size: 3,
+        sha256: Sha256::of(b"new"),
+        source: "you".to_owned(),
+    }];
+    // The old file is kept as long as another release needs it.
+    let used = BTreeSet::from([old.url.clone()]);
+    update::relock(&mut lock.clone(), &repinned, &sums, &used).unwrap();
+    let change = update::relock(&mut lock, &repinned, &sums, &BTreeSet::new()).unwrap();
+    assert_eq!(
+        change.to_string(),
+        format!(
+            "tool (debian): 1.2.0 → 1.3.0\n  tool: debian:bullseye/tool=1.2.0-1 {} → \
+             debian:bullseye/tool=1.3.0-2 {} (3 bytes)",
+            Sha256::of(b"old"),
+            Sha256::of(b"new")
+        )
+    );
+    let urls: Vec<_> = lock.iter().map(|file| file.url.to_string()).collect();
+    assert_eq!(urls, ["debian:bullseye/tool=1.3.0-2"]);
+}
+
+#[test]
+fn an_update_keeps_comments_and_records_a_sum_that_was_missing() {
+    let project = Project::built_in();
+    let recipe = Recipe::load(&project, "faasd").unwrap();
+    let channel = Channel::load(&project, "current").unwrap();
+    let found = |version: &str, date: &str| Found {
+        version: version.to_owned(),
+        date: date.parse().unwrap(),
+        pins: [].into(),
+    };
+    let mut lock = Lock::load(&project).unwrap();
+    let same = update::repin(&recipe, &channel, &found("0.19.0", "2024-06-12")).unwrap();
+    assert_eq!(same.text, recipe.source.text());
+    let sums = [Summed {
+        origin: same.new.assets[0].origin.clone(),
+        size: 3,
+        sha256: Sha256::of(b"new"),
+        source: "first fetch".to_owned(),
+    }];
+    let recipes = Recipes::load(&project).unwrap();
+    let channels = Channels::load(&project).unwrap();
+    let used = update::origins_besides(&recipes, &channels, "faasd", "current").unwrap();
+    assert_eq!(used.len(), lock.iter().count());
+    let change = update::relock(&mut lock, &same, &sums, &used).unwrap();
+    assert_eq!(
+        change.to_string(),
+        format!(
+            "faasd (current): 0.19.0\n  faasd: nothing → \
+             https://github.com/openfaas/faasd/releases/download/0.19.0/faasd {} (3 bytes)",
+            Sha256::of(b"new")
+        )
+    );
+    assert!(lock.of_plan(&same.new).is_ok());
+    let again = update::relock(&mut lock, &same, &[], &used).unwrap();
+    assert!(again.is_empty());
+    assert_eq!(again.to_string(), "faasd (current): 0.19.0, nothing new");
+    let older = update::repin(&recipe, &channel, &found("0.18.8", "2024-05-01")).unwrap();
+    let changed: Vec<_> = (older.text.lines())
+        .zip(recipe.source.text().lines())
+        .filter(|(new, old)| new != old)
+        .collect();
+    assert_eq!(
+        changed,
+        [
+            ("version = \"0.18.8\"", "version = \"0.19.0\""),
+            ("date = \"2024-05-01\"", "date = \"2024-06-12\""),
+        ]
+    );
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+
+    /// Whatever stands in the file, the answer is a recipe or mistakes with
+    /// places that lie in the text.
+    #[test]
+    fn no_text_is_too_wrong(at in 0..GOOD.len(), len in 0..40_usize, put in "[ -~\\n]{0,12}|\\PC{0,4}") {
+        let mut text = GOOD.to_owned();
+        text.replace_range(at..(at + len).min(GOOD.len()), &put);
+        let (_dir, project) = project_with(&text);
+        if let Err(RecipeError::Invalid(invalid)) = Recipe::load(&project, "tool") {
+            proptest::prop_assert!(!invalid.problems.is_empty());
+            for problem in &invalid.problems {
+                proptest::prop_assert!(text.get(problem.span.clone()).is_some(), "{:?}", problem);
+            }
+        }
+    }
 }
