@@ -1,6 +1,7 @@
 //! `NAME.tcz.dep`: the extensions that one needs directly, one a line.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 
 /// Stands for the kernel's release in the names of extensions that hold
@@ -129,7 +130,8 @@ pub fn parse(text: &str) -> Result<Vec<Dependency>, DepError> {
 /// Reads a `.dep` as tce-load would, and tells everything that is wrong with
 /// it. A name with blanks around it counts; others that are wrong do not.
 pub fn read(text: &str) -> (Vec<Dependency>, Vec<DepError>) {
-    let mut dependencies: Vec<(usize, Dependency)> = Vec::new();
+    let mut dependencies = Vec::new();
+    let mut seen: BTreeMap<Dependency, usize> = BTreeMap::new();
     let mut errors = Vec::new();
     for (line, text) in (1..).zip(text.split_inclusive('\n')) {
         let mut wrong = |problem| errors.push(DepError { line, problem });
@@ -147,15 +149,18 @@ pub fn read(text: &str) -> (Vec<Dependency>, Vec<DepError>) {
             wrong(DepProblem::NoNewline);
         }
         let Ok(dependency) = dependency else { continue };
-        match dependencies.iter().find(|(_, there)| *there == dependency) {
-            Some((first, _)) => wrong(DepProblem::Duplicate {
-                name: dependency.0,
-                first: *first,
+        match seen.entry(dependency) {
+            Entry::Occupied(first) => wrong(DepProblem::Duplicate {
+                name: first.key().to_string(),
+                first: *first.get(),
             }),
-            None => dependencies.push((line, dependency)),
+            Entry::Vacant(entry) => {
+                dependencies.push(entry.key().clone());
+                entry.insert(line);
+            }
         }
     }
-    (dependencies.into_iter().map(|(_, d)| d).collect(), errors)
+    (dependencies, errors)
 }
 
 /// The text of a `.dep`. An extension that needs nothing has no such file.

@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn pieces_do_not_matter() {
-        let data: Vec<u8> = (0..10_000u32).map(|i| (i * i >> 3) as u8).collect();
+        let data: Vec<u8> = (0..10_000u32).map(|i| ((i * i) >> 3) as u8).collect();
         let layout = Layout::for_length(10_000);
         let sums = |piece: usize| {
             let mut sums = BlockSums::new(layout);
