@@ -10,9 +10,7 @@ use crate::fetch::{self, FetchError, Fetcher, Origin, Upstream, Wanted, Wish};
 use crate::progress::Progress;
 use crate::project::{LOCK_NAME, Project, ProjectError};
 use crate::recipe::update::{Change, Found, Repinned, Summed, UpdateError, origins_besides, relock, repin};
-use crate::recipe::{
-    Channel, Channels, Lock, LockError, Plan, Recipe, RecipeError, Recipes, Release, Watch,
-};
+use crate::recipe::{Channel, Channels, Lock, LockError, Plan, Recipe, RecipeError, Recipes, Release, Watch};
 
 /// Why an update could not be made. Nothing was written then, for the recipe
 /// concerned and those after it.
@@ -73,7 +71,8 @@ impl Updater<'_> {
         if write && !change.is_empty() {
             // The lock first: a file too many in it does no harm.
             lock.save(self.project)?;
-            self.project.write(&format!("recipes/{}/recipe.toml", recipe.name), &repinned.text)?;
+            self.project
+                .write(&format!("recipes/{}/recipe.toml", recipe.name), &repinned.text)?;
         }
         Ok(change)
     }
@@ -93,7 +92,10 @@ impl Updater<'_> {
         let version = upstream_version(&upstream, &latest.version);
         if fetch::compare(version, &old.version).is_gt() {
             found.version = version.to_owned();
-            found.date = latest.date.and_then(|date| date.parse().ok()).unwrap_or_else(today);
+            found.date = latest
+                .date
+                .and_then(|date| date.parse().ok())
+                .unwrap_or_else(today);
         }
         Ok(found)
     }

@@ -23,6 +23,7 @@ pub use report::{Check, Finding, Level, Report};
 pub use rules::{LicenseRules, Limits, Rules, ScriptRules};
 
 use crate::base::Base;
+use crate::project::{Project, ProjectError};
 use crate::stage::TreePath;
 use checks::Context;
 use report::Findings;
@@ -43,6 +44,12 @@ pub struct Options {
 }
 
 impl Options {
+    /// A project's rules; dependencies are looked for beside the checked files
+    /// only.
+    pub fn load(project: &Project) -> Result<Self, ProjectError> {
+        Ok(Self::new(Rules::load(project)?))
+    }
+
     /// Dependencies are looked for beside the checked files only.
     pub fn new(rules: Rules) -> Self {
         Self {

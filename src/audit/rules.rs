@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::project::{Project, ProjectError};
 use serde::Deserialize;
 
 /// The audit's own data.
@@ -61,6 +62,11 @@ pub struct ScriptRules {
 }
 
 impl Rules {
+    /// The rules of a project.
+    pub fn load(project: &Project) -> Result<Self, ProjectError> {
+        project.read_toml("recipes/audit.toml")
+    }
+
     /// The rules that the binary carries.
     pub fn built_in() -> Result<Self, toml::de::Error> {
         Self::parse(include_str!("../../recipes/audit.toml"))

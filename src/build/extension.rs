@@ -141,9 +141,13 @@ fn files_of(file_name: &str, folder: &Path) -> Result<Vec<PathBuf>, BuildError> 
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(read)? {
         let path = entry.map_err(read)?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         let rest = name.strip_prefix(file_name);
-        if rest.is_some_and(|rest| rest.is_empty() || side::SUFFIXES.contains(&rest.trim_start_matches('.'))) {
+        if rest.is_some_and(|rest| rest.is_empty() || side::SUFFIXES.contains(&rest.trim_start_matches('.')))
+        {
             files.push(path);
         }
     }

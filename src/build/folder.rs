@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::BuildError;
 use super::extension::{self, Draft, Extension, audit_made};
 use super::recipes::dependency;
-use super::BuildError;
 use crate::audit;
 use crate::base::Base;
 use crate::progress::Progress;
@@ -52,16 +52,27 @@ pub fn pack_folder(
 ) -> Result<PackedFolder, BuildError> {
     let base = Base::load(project)?;
     let name = || BuildError::Name(request.out.clone());
-    let file_name = request.out.file_name().and_then(|name| name.to_str()).ok_or_else(name)?;
+    let file_name = request
+        .out
+        .file_name()
+        .and_then(|name| name.to_str())
+        .ok_or_else(name)?;
     if !side::is_name(file_name) {
         return Err(name());
     }
     let stage = Stage::from_folder(&request.folder)?;
-    let parent = request.out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = request
+        .out
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(|source| BuildError::write(parent, source))?;
     let scratch = Scratch::in_dir(parent).map_err(|source| BuildError::write(parent, source))?;
-    let dependencies = request.dependencies.iter().map(|name| dependency(name)).collect::<Result<Vec<_>, _>>()?;
+    let dependencies = request
+        .dependencies
+        .iter()
+        .map(|name| dependency(name))
+        .collect::<Result<Vec<_>, _>>()?;
     let draft = Draft {
         file_name: file_name.to_owned(),
         stage,

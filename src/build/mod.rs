@@ -104,7 +104,9 @@ pub enum BuildError {
     },
     /// The extension's own name.
     #[error("`{}` cannot be the name of an extension", .0.display())]
-    #[diagnostic(help("it must end in `.tcz` and have only letters, digits, `.`, `_`, `+` and `-` before that"))]
+    #[diagnostic(help(
+        "it must end in `.tcz` and have only letters, digits, `.`, `_`, `+` and `-` before that"
+    ))]
     Name(PathBuf),
     /// An option for packing.
     #[error(transparent)]

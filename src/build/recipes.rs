@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 
+use super::BuildError;
 use super::extension::{self, Draft, Extension};
 use super::tree::Composer;
-use super::BuildError;
 use crate::archive::Limits;
 use crate::audit;
 use crate::base::Base;
@@ -86,7 +86,10 @@ impl Builder<'_> {
             let extension = draft.make(&base, &|name| self.lookup(name), scratch.path(), self.progress)?;
             made.push((extension, start.elapsed()));
         }
-        let images: Vec<_> = made.iter().map(|(one, _)| scratch.path().join(&one.file_name)).collect();
+        let images: Vec<_> = made
+            .iter()
+            .map(|(one, _)| scratch.path().join(&one.file_name))
+            .collect();
         let reports = extension::audit_made(&images, out, self.project, &base)?;
         let built: Vec<_> = (plans.into_iter().zip(made).zip(reports))
             .map(|((plan, (extension, time)), report)| Built {
@@ -96,7 +99,8 @@ impl Builder<'_> {
                 time,
             })
             .collect();
-        let published = self.publish_with_errors || built.iter().all(|one| one.report.worst() < audit::Level::Error);
+        let published =
+            self.publish_with_errors || built.iter().all(|one| one.report.worst() < audit::Level::Error);
         if published {
             extension::publish(&scratch, built.iter().map(|one| &one.extension), out)?;
         }
@@ -111,7 +115,10 @@ impl Builder<'_> {
         for plan in plans {
             let mut own = Vec::new();
             for asset in &plan.assets {
-                let source = match (&asset.local, asset.local.is_none().then(|| fetched.next()).flatten()) {
+                let source = match (
+                    &asset.local,
+                    asset.local.is_none().then(|| fetched.next()).flatten(),
+                ) {
                     (Some(path), _) => Source::local(path)?,
                     (None, Some(cached)) => Source {
                         path: cached.path,
@@ -140,7 +147,11 @@ impl Builder<'_> {
             file_name: format!("{}.tcz", plan.name),
             stage: composer.compose(plan, &paths)?,
             info: info(plan),
-            dependencies: plan.dependencies.iter().map(|name| dependency(name)).collect::<Result<_, _>>()?,
+            dependencies: plan
+                .dependencies
+                .iter()
+                .map(|name| dependency(name))
+                .collect::<Result<_, _>>()?,
             license: plan.license.clone(),
             upstream: upstream.collect(),
             options: PackOptions {
@@ -155,8 +166,13 @@ impl Builder<'_> {
     /// The direct dependencies of any extension: of the recipe in this channel.
     fn lookup(&self, name: &str) -> Vec<Dependency> {
         let recipe = name.strip_suffix(".tcz").and_then(|name| self.recipes.get(name));
-        let names = recipe.map(|recipe| recipe.dependencies_in(&self.channel.name)).unwrap_or_default();
-        names.iter().filter_map(|name| Dependency::parse(name).ok()).collect()
+        let names = recipe
+            .map(|recipe| recipe.dependencies_in(&self.channel.name))
+            .unwrap_or_default();
+        names
+            .iter()
+            .filter_map(|name| Dependency::parse(name).ok())
+            .collect()
     }
 }
 
@@ -202,8 +218,14 @@ pub(super) fn dependency(name: &str) -> Result<Dependency, BuildError> {
 
 /// The release's day as a time stamp.
 fn seconds(plan: &Plan) -> u32 {
-    let midnight = plan.date.to_zoned(TimeZone::UTC).map(|day| day.timestamp().as_second());
-    midnight.ok().and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(0)
+    let midnight = plan
+        .date
+        .to_zoned(TimeZone::UTC)
+        .map(|day| day.timestamp().as_second());
+    midnight
+        .ok()
+        .and_then(|seconds| u32::try_from(seconds).ok())
+        .unwrap_or(0)
 }
 
 fn info(plan: &Plan) -> Info {
@@ -229,10 +251,16 @@ fn comments(plan: &Plan) -> String {
         lines.push(format!("State is kept in {}.", paths.join(", ")));
     }
     if let Some(reason) = &plan.packing.reason {
-        lines.push(format!("Packed with {} byte blocks: {reason}", plan.packing.block_size.get()));
+        lines.push(format!(
+            "Packed with {} byte blocks: {reason}",
+            plan.packing.block_size.get()
+        ));
     }
     for asset in plan.assets.iter().filter(|asset| asset.is_unlocked()) {
-        lines.push(format!("UNLOCKED: made with a local file in the place of {}.", asset.name));
+        lines.push(format!(
+            "UNLOCKED: made with a local file in the place of {}.",
+            asset.name
+        ));
     }
     lines.join("\n")
 }

@@ -40,7 +40,12 @@ impl Composer<'_> {
             insert(plan, &mut stage, file.to.clone(), Node::file(text, file.mode))?;
         }
         for link in &plan.links {
-            insert(plan, &mut stage, link.path.clone(), Node::symlink(link.target.as_str()))?;
+            insert(
+                plan,
+                &mut stage,
+                link.path.clone(),
+                Node::symlink(link.target.as_str()),
+            )?;
         }
         for service in &plan.services {
             let script = Script {
@@ -49,7 +54,12 @@ impl Composer<'_> {
                 ..Script::of(plan)
             };
             let text = self.render(plan, &service.template, &script)?;
-            insert(plan, &mut stage, below(INIT_D, &service.name), Node::file(text, 0o755))?;
+            insert(
+                plan,
+                &mut stage,
+                below(INIT_D, &service.name),
+                Node::file(text, 0o755),
+            )?;
         }
         self.add_installed(plan, &mut stage)?;
         if stage.is_empty() {
@@ -161,8 +171,10 @@ fn below(folder: &str, name: &str) -> TreePath {
 }
 
 fn insert(plan: &Plan, stage: &mut Stage, path: TreePath, node: Node) -> Result<(), BuildError> {
-    stage.insert(path, node).map_err(|source: StageError| BuildError::Stage {
-        extension: plan.name.clone(),
-        source,
-    })
+    stage
+        .insert(path, node)
+        .map_err(|source: StageError| BuildError::Stage {
+            extension: plan.name.clone(),
+            source,
+        })
 }

@@ -9,7 +9,9 @@ use clap_complete::Shell;
 /// Turn an ordinary Linux host into a source of Tiny Core Linux extensions.
 #[derive(Debug, Parser)]
 #[command(name = "tcforge", version, about, propagate_version = true)]
-#[command(after_help = "Exit status: 0 done, 1 wrong input or a failing network or disk, 2 wrong usage, 70 a bug.")]
+#[command(
+    after_help = "Exit status: 0 done, 1 wrong input or a failing network or disk, 2 wrong usage, 70 a bug."
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -23,7 +25,13 @@ pub(crate) struct Global {
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
     /// Say only what went wrong
-    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        help_heading = "Global options"
+    )]
     pub(crate) quiet: bool,
     /// Say more: every file, every step
     #[arg(short, long, global = true, help_heading = "Global options")]
@@ -94,7 +102,12 @@ pub(crate) struct Selection {
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
     /// The channel that releases are taken from
-    #[arg(long, value_name = "CHANNEL", default_value = "current", env = "TCFORGE_CHANNEL")]
+    #[arg(
+        long,
+        value_name = "CHANNEL",
+        default_value = "current",
+        env = "TCFORGE_CHANNEL"
+    )]
     pub(crate) channel: String,
 }
 
@@ -105,7 +118,12 @@ pub(crate) struct Network {
     #[arg(long, env = "TCFORGE_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) offline: bool,
     /// Try this base URL (URL/FILE-NAME) before the origin; may be repeated
-    #[arg(long = "mirror", value_name = "URL", env = "TCFORGE_MIRROR", value_delimiter = ',')]
+    #[arg(
+        long = "mirror",
+        value_name = "URL",
+        env = "TCFORGE_MIRROR",
+        value_delimiter = ','
+    )]
     pub(crate) mirrors: Vec<String>,
     /// Where fetched files are kept [default: the user's cache folder]
     #[arg(long, value_name = "DIR", env = "TCFORGE_CACHE", value_hint = ValueHint::DirPath)]

@@ -25,7 +25,12 @@ fn plural(count: usize, what: &str) -> String {
 pub(crate) fn print(reports: &[Report], terminal: &Terminal) -> io::Result<()> {
     let mut table = terminal.table(["EXTENSION", "RESULT", "CHECK", "WHAT"]);
     for report in reports {
-        let name = report.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = report
+            .file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let (result, color) = verdict(report);
         let passed = plural(report.count(Level::Pass), "check") + " passed";
         table.add_row([
@@ -34,7 +39,11 @@ pub(crate) fn print(reports: &[Report], terminal: &Terminal) -> io::Result<()> {
             terminal.cell("", None),
             terminal.cell(passed, None),
         ]);
-        for finding in report.findings.iter().filter(|finding| terminal.shows(finding.level)) {
+        for finding in report
+            .findings
+            .iter()
+            .filter(|finding| terminal.shows(finding.level))
+        {
             table.add_row([
                 terminal.cell("", None),
                 terminal.cell(finding.level, Some(color_of(finding.level))),
@@ -68,7 +77,15 @@ pub(crate) fn say_findings(report: &Report, terminal: &Terminal) {
 }
 
 fn text(finding: &Finding) -> String {
-    let place = finding.path.as_ref().map(|path| format!("{path}: ")).unwrap_or_default();
-    let hint = finding.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+    let place = finding
+        .path
+        .as_ref()
+        .map(|path| format!("{path}: "))
+        .unwrap_or_default();
+    let hint = finding
+        .hint
+        .as_ref()
+        .map(|hint| format!(" ({hint})"))
+        .unwrap_or_default();
     format!("{place}{}{hint}", finding.message)
 }

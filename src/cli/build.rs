@@ -55,9 +55,19 @@ fn finish(outcome: &Outcome, out: &Path, terminal: &Terminal) -> super::Outcome 
             out.display()
         ));
     }
-    terminal.status("Wrote", format!("{} extensions to `{}`", outcome.built.len(), out.display()));
-    let errors = outcome.built.iter().any(|built| built.report.worst() == Level::Error);
-    Ok(if errors { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+    terminal.status(
+        "Wrote",
+        format!("{} extensions to `{}`", outcome.built.len(), out.display()),
+    );
+    let errors = outcome
+        .built
+        .iter()
+        .any(|built| built.report.worst() == Level::Error);
+    Ok(if errors {
+        ExitCode::from(FAILED)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 /// What scripts are told of an extension.
@@ -95,10 +105,22 @@ impl<'a> Row<'a> {
 }
 
 fn print_table(outcome: &Outcome, terminal: &Terminal) -> std::io::Result<()> {
-    let mut table = terminal.table(["EXTENSION", "VERSION", "FILES", "BEFORE", "AFTER", "TIME", "RESULT"]);
+    let mut table = terminal.table([
+        "EXTENSION",
+        "VERSION",
+        "FILES",
+        "BEFORE",
+        "AFTER",
+        "TIME",
+        "RESULT",
+    ]);
     for built in &outcome.built {
         let (result, color) = audit_table::verdict(&built.report);
-        let unlocked = if built.plan.is_unlocked() { " (unlocked)" } else { "" };
+        let unlocked = if built.plan.is_unlocked() {
+            " (unlocked)"
+        } else {
+            ""
+        };
         table.add_row([
             terminal.cell(&built.extension.file_name, Some(Color::Cyan)),
             terminal.cell(format!("{}{unlocked}", built.plan.version), None),

@@ -20,5 +20,9 @@ pub(crate) fn run(args: &CheckArgs, project: &Project, terminal: &Terminal) -> O
         audit_table::print(&reports, terminal).into_diagnostic()?;
     }
     let failed = reports.iter().any(|report| report.worst() == Level::Error);
-    Ok(if failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+    Ok(if failed {
+        ExitCode::from(FAILED)
+    } else {
+        ExitCode::SUCCESS
+    })
 }

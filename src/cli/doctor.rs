@@ -36,6 +36,9 @@ pub(crate) fn run(project: &Project, terminal: &Terminal) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let packages: Vec<_> = missing.into_iter().collect();
-    terminal.warning(format!("missing programs; on Debian: sudo apt-get install {}", packages.join(" ")));
+    terminal.warning(format!(
+        "missing programs; on Debian: sudo apt-get install {}",
+        packages.join(" ")
+    ));
     Ok(ExitCode::from(FAILED))
 }

@@ -29,7 +29,11 @@ pub(crate) fn run(args: &ListArgs, project: &Project, terminal: &Terminal) -> Ou
     }
     let mut table = terminal.table(["RECIPE", "RELEASES", "WHAT IT IS"]);
     for row in &rows {
-        let releases: Vec<_> = row.releases.iter().map(|(channel, version)| format!("{channel} {version}")).collect();
+        let releases: Vec<_> = row
+            .releases
+            .iter()
+            .map(|(channel, version)| format!("{channel} {version}"))
+            .collect();
         table.add_row([
             terminal.cell(row.name, Some(Color::Cyan)),
             terminal.cell(releases.join(", "), None),
@@ -55,7 +59,9 @@ impl<'a> Row<'a> {
             name: &recipe.name,
             description: &recipe.description,
             license: &recipe.license,
-            releases: releases.map(|(channel, release)| (channel.as_str(), release.version.as_str())).collect(),
+            releases: releases
+                .map(|(channel, release)| (channel.as_str(), release.version.as_str()))
+                .collect(),
         }
     }
 }

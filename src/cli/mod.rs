@@ -14,7 +14,6 @@ mod selection;
 mod terminal;
 mod update;
 
-
 use std::io;
 use std::process::ExitCode;
 
@@ -117,7 +116,8 @@ fn explain_panics() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         default(info);
-        let text = "hint: this is a bug in tcforge; please report it with the command line and the lines above";
+        let text =
+            "hint: this is a bug in tcforge; please report it with the command line and the lines above";
         let _ = io::Write::write_all(&mut io::stderr(), format!("{text}\n").as_bytes());
     }));
 }

@@ -56,7 +56,11 @@ pub(crate) fn run(args: &PackArgs, project: &Project, terminal: &Terminal) -> Ou
         ),
     );
     let errors = packed.report.worst() == Level::Error;
-    Ok(if errors { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+    Ok(if errors {
+        ExitCode::from(FAILED)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn options(args: &PackArgs) -> miette::Result<PackOptions> {

@@ -16,12 +16,22 @@ pub(crate) struct Selected {
     pub(crate) plans: Vec<Plan>,
 }
 
-pub(crate) fn load(selection: &args::Selection, files: &[String], project: &Project) -> miette::Result<Selected> {
+pub(crate) fn load(
+    selection: &args::Selection,
+    files: &[String],
+    project: &Project,
+) -> miette::Result<Selected> {
     let recipes = Recipes::load(project)?;
     let channel = Channel::load(project, &selection.channel)?;
     let chosen = recipes.choose(project, &channel.name, &selection.names)?;
-    let mut plans = chosen.into_iter().map(|recipe| recipe.plan(&channel)).collect::<Result<Vec<_>, _>>()?;
-    let overrides = files.iter().map(|text| text.parse::<Override>()).collect::<Result<Vec<_>, _>>()?;
+    let mut plans = chosen
+        .into_iter()
+        .map(|recipe| recipe.plan(&channel))
+        .collect::<Result<Vec<_>, _>>()?;
+    let overrides = files
+        .iter()
+        .map(|text| text.parse::<Override>())
+        .collect::<Result<Vec<_>, _>>()?;
     recipe::apply_overrides(&mut plans, &overrides)?;
     let lock = Lock::load(project)?;
     Ok(Selected {
@@ -37,7 +47,11 @@ pub(crate) fn fetcher(network: &args::Network, project: &Project) -> miette::Res
         Some(folder) => Cache::at(folder),
         None => Cache::from_environment()?,
     };
-    let mirrors = network.mirrors.iter().map(|text| text.parse::<Mirror>()).collect::<Result<Vec<_>, _>>()?;
+    let mirrors = network
+        .mirrors
+        .iter()
+        .map(|text| text.parse::<Mirror>())
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(Fetcher::new(FetchOptions {
         cache,
         network: Network::read(project)?,

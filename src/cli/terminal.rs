@@ -180,7 +180,13 @@ fn render_error(report: &miette::Report, color: bool) -> String {
             return text;
         }
     }
-    let red = |text: &str| if color { format!("\x1b[1;31m{text}\x1b[0m") } else { text.to_owned() };
+    let red = |text: &str| {
+        if color {
+            format!("\x1b[1;31m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    };
     let mut text = format!("{} {report}", red("error:"));
     for cause in report.chain().skip(1) {
         text.push_str(&format!("\n  because: {cause}"));

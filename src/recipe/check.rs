@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::fault::Fault;
-use super::words::is_word;
 use super::source::{At, Invalid, SourceFile, Spans, nearest};
+use super::words::is_word;
 use super::{Channels, Recipe, Watch, compile, plan};
 use crate::base::Base;
 use crate::project::Project;

@@ -5,16 +5,14 @@ use std::collections::BTreeSet;
 use jiff::civil::Date;
 
 use super::fault::Fault;
-use super::words::{is_https, is_npm_name, is_word};
-use super::plan::{
-    Glob, Info, Packing, Plan, PlannedAsset, PlannedFile, PlannedLink, Rule, Target,
-};
+use super::plan::{Glob, Info, Packing, Plan, PlannedAsset, PlannedFile, PlannedLink, Rule, Target};
 use super::source::At;
+use super::words::{is_https, is_npm_name, is_word};
 use super::{Asset, Channel, Link, OwnFile, Place, Recipe, Release, Service};
 use crate::base::Base;
 use crate::fetch::Origin;
-use crate::tcz::squashfs::BlockSize;
 use crate::stage::{PathError, SYMLINK_MAX, TreePath};
+use crate::tcz::squashfs::BlockSize;
 
 /// Expands and types a release. Parts with mistakes are left out of the plan,
 /// and the mistakes are listed with their places.
@@ -362,15 +360,22 @@ impl Compiler<'_> {
         };
         let block_size = pack.block_size.map_or(Ok(usual.block_size), BlockSize::new);
         let block_size = block_size.map_err(|_| Fault::BlockSize(pack.block_size.unwrap_or_default()));
-        let compression = pack.compression.as_deref().map_or(Ok(usual.compression), str::parse);
+        let compression = pack
+            .compression
+            .as_deref()
+            .map_or(Ok(usual.compression), str::parse);
         let compression =
             compression.map_err(|_| Fault::Compression(pack.compression.clone().unwrap_or_default()));
         if pack.reason.trim().is_empty() {
             self.fault(&at.key("reason"), Fault::NoReason);
         }
         Packing {
-            block_size: self.note(&at.key("block-size"), block_size).unwrap_or(usual.block_size),
-            compression: self.note(&at.key("compression"), compression).unwrap_or(usual.compression),
+            block_size: self
+                .note(&at.key("block-size"), block_size)
+                .unwrap_or(usual.block_size),
+            compression: self
+                .note(&at.key("compression"), compression)
+                .unwrap_or(usual.compression),
             reason: Some(pack.reason.trim().to_owned()),
         }
     }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Plan;
 use super::fault::Fault;
 use super::source::{At, Invalid, SourceFile, Spans};
-use super::Plan;
-use crate::fetch::Origin;
 use crate::digest::Sha256;
+use crate::fetch::Origin;
 use crate::project::{LOCK_NAME, Project, ProjectError};
 
 /// What stands above the entries of the file.

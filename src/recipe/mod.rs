@@ -26,9 +26,7 @@ pub use fault::Fault;
 pub use lock::{Lock, LockError, LockedFile};
 pub use overrides::{Override, OverrideError, apply_overrides};
 pub use place::{PlaceError, place};
-pub use plan::{
-    Glob, Info, Packing, Plan, PlannedAsset, PlannedFile, PlannedLink, Rule, Target,
-};
+pub use plan::{Glob, Info, Packing, Plan, PlannedAsset, PlannedFile, PlannedLink, Rule, Target};
 pub use recipes::Recipes;
 pub use source::{Invalid, Problem, SourceFile};
 

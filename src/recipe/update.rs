@@ -8,11 +8,9 @@ use std::fmt;
 use jiff::civil::Date;
 use toml_edit::{DocumentMut, Item, value};
 
-use super::{
-    Channel, Invalid, Lock, LockedFile, Plan, Recipe, RecipeError, Recipes, SourceFile, Watch,
-};
-use crate::fetch::Origin;
+use super::{Channel, Invalid, Lock, LockedFile, Plan, Recipe, RecipeError, Recipes, SourceFile, Watch};
 use crate::digest::Sha256;
+use crate::fetch::Origin;
 
 /// A version that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]

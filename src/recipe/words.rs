@@ -45,7 +45,11 @@ mod tests {
             ("a/b", false, false, false),
             ("", false, false, false),
         ] {
-            assert_eq!((is_https(text), is_word(text), is_npm_name(text)), (url, word, npm), "{text}");
+            assert_eq!(
+                (is_https(text), is_word(text), is_npm_name(text)),
+                (url, word, npm),
+                "{text}"
+            );
         }
     }
 }

@@ -32,7 +32,10 @@ fn wrong_usage_exits_with_2_and_says_what_is_right() {
     let dir = tempfile::tempdir().unwrap();
     for (args, message) in [
         (&["biuld"][..], "a similar subcommand exists: 'build'"),
-        (&["build", "--chanel", "x"], "a similar argument exists: '--channel'"),
+        (
+            &["build", "--chanel", "x"],
+            "a similar argument exists: '--channel'",
+        ),
         (&["pack", "only-one"], "<OUT.tcz>"),
         (&["check"], "<FILE>"),
         (&["build", "-q", "-v"], "cannot be used with"),
@@ -52,7 +55,11 @@ fn init_writes_a_project_that_wins_and_never_overwrites() {
     let output = tcforge(dir.path(), &["init", "box"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let programs = dir.path().join("box/recipes/programs.toml");
-    fs::write(&programs, "[[program]]\nname = 'sh'\nfor = 'a test'\npackage = 'dash'\n").unwrap();
+    fs::write(
+        &programs,
+        "[[program]]\nname = 'sh'\nfor = 'a test'\npackage = 'dash'\n",
+    )
+    .unwrap();
     let output = tcforge(&dir.path().join("box/recipes"), &["doctor", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let found: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
@@ -61,7 +68,11 @@ fn init_writes_a_project_that_wins_and_never_overwrites() {
 
     let output = tcforge(dir.path(), &["init", "box"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("is there already\nhint: name an empty folder"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("is there already\nhint: name an empty folder"),
+        "{}",
+        stderr(&output)
+    );
     assert!(fs::read_to_string(&programs).unwrap().contains("a test"));
 }
 
@@ -76,8 +87,16 @@ fn doctor_names_what_is_missing_and_how_to_get_it() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(stdout(&output).contains("mksquashfs  missing"), "{}", stdout(&output));
-    assert!(stderr(&output).contains("sudo apt-get install apt busybox-static"), "{}", stderr(&output));
+    assert!(
+        stdout(&output).contains("mksquashfs  missing"),
+        "{}",
+        stdout(&output)
+    );
+    assert!(
+        stderr(&output).contains("sudo apt-get install apt busybox-static"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -113,7 +132,10 @@ fn a_reader_that_goes_away_is_no_error() {
     let bin = assert_cmd::cargo::cargo_bin("tcforge");
     let output = std::process::Command::new("sh")
         .current_dir(dir.path())
-        .args(["-c", "set -o pipefail 2>/dev/null; \"$0\" completions bash | true"])
+        .args([
+            "-c",
+            "set -o pipefail 2>/dev/null; \"$0\" completions bash | true",
+        ])
         .arg(bin)
         .output()
         .unwrap();

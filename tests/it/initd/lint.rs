@@ -7,32 +7,102 @@ use super::Script;
 
 /// Every template with every kind of values that it knows.
 const VARIATIONS: &[Script] = &[
-    Script { name: "containerd", template: "containerd.sh", version: "1.7.34", with: "" },
+    Script {
+        name: "containerd",
+        template: "containerd.sh",
+        version: "1.7.34",
+        with: "",
+    },
     Script {
         name: "containerd-few",
         template: "containerd.sh",
         version: "1.4.4",
         with: "modules = ['overlay']\nargs = ['--log-level', \"it's\"]\ntimeout = 10\nstop_timeout = 5",
     },
-    Script { name: "buildkit", template: "buildkit.sh", version: "0.8.1", with: "" },
-    Script { name: "buildkit-args", template: "buildkit.sh", version: "0.8.1", with: "args = ['--debug']" },
-    Script { name: "faasd-provider", template: "faasd-provider.sh", version: "0.19.0", with: "" },
+    Script {
+        name: "buildkit",
+        template: "buildkit.sh",
+        version: "0.8.1",
+        with: "",
+    },
+    Script {
+        name: "buildkit-args",
+        template: "buildkit.sh",
+        version: "0.8.1",
+        with: "args = ['--debug']",
+    },
+    Script {
+        name: "faasd-provider",
+        template: "faasd-provider.sh",
+        version: "0.19.0",
+        with: "",
+    },
     Script {
         name: "faasd-provider-open",
         template: "faasd-provider.sh",
         version: "0.19.0",
         with: "guard = false\npull_policy = 'Always'\nargs = ['-x']",
     },
-    Script { name: "faasd", template: "faasd.sh", version: "0.19.0", with: "" },
-    Script { name: "faasd-images", template: "faasd.sh", version: "0.10.2", with: "images = ['/a', '/b c']" },
-    Script { name: "vscodeonline", template: "vscodeonline.sh", version: "4.139.1", with: "" },
-    Script { name: "vscodeonline-tc", template: "vscodeonline.sh", version: "4.139.1", with: "user = 'tc'\nargs = ['-v']" },
-    Script { name: "makedockerconfig", template: "makedockerconfig.sh", version: "0.8.1", with: "" },
-    Script { name: "makevscodeconfig", template: "makevscodeconfig.sh", version: "4.139.1", with: "" },
-    Script { name: "makevscodeconfig-old", template: "makevscodeconfig.sh", version: "3.8.0", with: "hash = 'sha256'" },
-    Script { name: "makevscodeconfig-plain", template: "makevscodeconfig.sh", version: "3.8.0", with: "hash = 'none'" },
-    Script { name: "tce.installed", template: "tce.installed.sh", version: "1", with: "" },
-    Script { name: "tce.installed-64", template: "tce.installed.sh", version: "1", with: "lib64 = true" },
+    Script {
+        name: "faasd",
+        template: "faasd.sh",
+        version: "0.19.0",
+        with: "",
+    },
+    Script {
+        name: "faasd-images",
+        template: "faasd.sh",
+        version: "0.10.2",
+        with: "images = ['/a', '/b c']",
+    },
+    Script {
+        name: "vscodeonline",
+        template: "vscodeonline.sh",
+        version: "4.139.1",
+        with: "",
+    },
+    Script {
+        name: "vscodeonline-tc",
+        template: "vscodeonline.sh",
+        version: "4.139.1",
+        with: "user = 'tc'\nargs = ['-v']",
+    },
+    Script {
+        name: "makedockerconfig",
+        template: "makedockerconfig.sh",
+        version: "0.8.1",
+        with: "",
+    },
+    Script {
+        name: "makevscodeconfig",
+        template: "makevscodeconfig.sh",
+        version: "4.139.1",
+        with: "",
+    },
+    Script {
+        name: "makevscodeconfig-old",
+        template: "makevscodeconfig.sh",
+        version: "3.8.0",
+        with: "hash = 'sha256'",
+    },
+    Script {
+        name: "makevscodeconfig-plain",
+        template: "makevscodeconfig.sh",
+        version: "3.8.0",
+        with: "hash = 'none'",
+    },
+    Script {
+        name: "tce.installed",
+        template: "tce.installed.sh",
+        version: "1",
+        with: "",
+    },
+    Script {
+        name: "tce.installed-64",
+        template: "tce.installed.sh",
+        version: "1",
+        with: "lib64 = true",
+    },
 ];
 
 #[test]
@@ -51,5 +121,9 @@ fn shellcheck_finds_nothing() {
         .args(&files)
         .output()
         .expect("shellcheck is needed: apt-get install shellcheck");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
 }
