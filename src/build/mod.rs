@@ -2,6 +2,7 @@
 //! extensions in the output folder. All or nothing: what failed leaves nothing
 //! behind, and no extension gets its name before all have passed.
 
+mod elf;
 mod extension;
 mod folder;
 mod recipes;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::BuildError;
+use super::{BuildError, elf};
 use crate::archive::{self, Format, Limits};
 use crate::initd::{self, Context};
 use crate::project::Project;
@@ -110,13 +110,17 @@ impl Composer<'_> {
     fn add_installed(&self, plan: &Plan, stage: &mut Stage) -> Result<(), BuildError> {
         let originals: Vec<_> = stage.file_paths().filter_map(original).collect();
         let libraries = stage.file_paths().any(is_shared_library);
-        if plan.installed.is_none() && plan.persistent.is_empty() && originals.is_empty() && !libraries {
+        let lib64 = elf::any_asks_for_lib64(stage).map_err(BuildError::Spool)?;
+        let needed = plan.installed.is_some() || libraries || lib64;
+        if !needed && plan.persistent.is_empty() && originals.is_empty() {
             return Ok(());
         }
         let template = plan.installed.as_deref().unwrap_or(INSTALLED_TEMPLATE);
+        let with = BTreeMap::from([("lib64".to_owned(), toml::Value::Boolean(lib64))]);
         let script = Script {
             originals: &originals,
             libraries,
+            with: &with,
             ..Script::of(plan)
         };
         let text = self.render(plan, template, &script)?;
