@@ -51,7 +51,7 @@ fn shebang(context: Context<'_>, path: &TreePath, interpreter: &str, service: bo
     };
     let message = format!(
         "it is run by `{}`, which neither {} nor a dependency has{}",
-        interpreter.escape_debug(),
+        interpreter,
         world.base.title,
         world.unless_unknown()
     );
