@@ -989,7 +989,7 @@ fn programs_and_the_system() {
 fn scripts() {
     let script = |path: &str, text: &str| good().file(path, "755", text.as_bytes());
     let service = |text: &str| script("usr/local/etc/init.d/x", &format!("#!/bin/sh\n{text}"));
-    let cases: [(&str, Extension, &[&str]); 17] = [
+    let cases: [(&str, Extension, &[&str]); 18] = [
         ("sh", script("usr/local/bin/p", "#!/bin/sh -e\n"), &[]),
         ("env", script("usr/local/bin/p", "#!/usr/bin/env sh\n"), &[]),
         (
@@ -1058,6 +1058,11 @@ fn scripts() {
                 b"hello() { ip; }\n",
             ),
             &["warning command usr/local/etc/init.d/lib"],
+        ),
+        (
+            "settings",
+            service("NAME=x\n. /etc/default/$NAME\n. /usr/local/etc/x.conf\nip link\n"),
+            &["warning command usr/local/etc/init.d/x"],
         ),
         (
             "functions nobody knows",
