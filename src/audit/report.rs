@@ -192,7 +192,7 @@ impl Findings {
             check,
             level,
             path,
-            message,
+            message: printable(&message),
             hint: None,
         });
         let last = self.found.len() - 1;
@@ -234,9 +234,35 @@ impl Findings {
     }
 }
 
+/// A text with what would change a terminal's colours or lines written out:
+/// messages quote names from images.
+fn printable(text: &str) -> String {
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut text, c| {
+            match c.is_control() {
+                true => text.extend(c.escape_default()),
+                false => text.push(c),
+            }
+            text
+        })
+}
+
 impl Finding {
     /// Says what to do about it.
     pub(super) fn hint(&mut self, text: impl Into<String>) {
         self.hint = Some(text.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_cannot_change_the_terminal() {
+        let mut findings = Findings::default();
+        findings.add(Check::Link, Level::Error, "to `\u{1b}[31m\n\u{9b}ü`");
+        let report = findings.report("x.tcz".into(), 1);
+        assert_eq!(report.findings[0].message, "to `\\u{1b}[31m\\n\\u{9b}ü`");
     }
 }

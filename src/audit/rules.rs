@@ -51,6 +51,8 @@ pub struct LicenseRules {
 pub struct ScriptRules {
     /// Folders whose scripts are read.
     pub folders: Vec<String>,
+    /// Folders of files that hold variables, where they are read in with `.`.
+    pub settings: Vec<String>,
     /// What the shell knows by itself.
     pub builtins: BTreeSet<String>,
     /// Commands that run the command after them.

@@ -35,8 +35,17 @@ pub(super) struct Script {
     pub(super) functions: BTreeSet<String>,
     /// What it looks whether it is there: `command -v x`, `[ -x /bin/x ]`.
     pub(super) probed: BTreeSet<String>,
-    /// Files it reads in with `.`; `None` for one that is not known by name.
-    pub(super) sourced: Vec<Option<String>>,
+    /// Files it reads in with `.`.
+    pub(super) sourced: Vec<Sourced>,
+}
+
+/// A file that a script reads in.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Sourced {
+    /// Known by name.
+    Path(String),
+    /// Of which only the beginning is known: `/etc/default/$NAME`.
+    Beginning(String),
 }
 
 /// Reads a script.
@@ -94,6 +103,8 @@ enum Place {
 struct Word {
     /// What it is without quotes; `None` if that depends on the run.
     text: Option<String>,
+    /// What stands before the first part that depends on the run.
+    beginning: String,
     /// Whether something in it was quoted: then it is no reserved word.
     quoted: bool,
     /// Whether it is `NAME=…`.
@@ -226,7 +237,7 @@ impl Scanner<'_> {
                 Place::Command if word.assignment => Place::Command,
                 Place::AfterPrefix if word.assignment => Place::AfterPrefix,
                 Place::Sourced => {
-                    self.script.sourced.push(None);
+                    self.script.sourced.push(Sourced::Beginning(word.beginning));
                     Place::Argument
                 }
                 Place::Tested | Place::Probed => place,
@@ -252,7 +263,7 @@ impl Scanner<'_> {
                 self.script.probed.insert(text);
             }
             Place::Sourced => {
-                self.script.sourced.push(Some(text));
+                self.script.sourced.push(Sourced::Path(text));
                 return Place::Argument;
             }
             Place::Function => {
@@ -420,6 +431,7 @@ impl Scanner<'_> {
         let mut text = Some(String::new());
         let mut word = Word {
             text: None,
+            beginning: String::new(),
             quoted: false,
             assignment: false,
         };
@@ -445,18 +457,20 @@ impl Scanner<'_> {
                 }
                 '"' => {
                     word.quoted = true;
-                    self.double_quotes(&mut text);
+                    self.double_quotes(&mut text, &mut word.beginning);
                 }
                 '$' | '`' => {
                     self.substitution(c);
-                    text = None;
+                    forget(&mut text, &mut word.beginning);
                 }
                 '=' if !word.quoted && text.as_deref().is_some_and(is_variable) => {
                     word.assignment = true;
                     push(&mut text, c);
                 }
-                '*' | '?' | '~' => text = None,
-                '[' if !matches!(self.peek(), None | Some(' ' | '\t' | '[')) => text = None,
+                '*' | '?' | '~' => forget(&mut text, &mut word.beginning),
+                '[' if !matches!(self.peek(), None | Some(' ' | '\t' | '[')) => {
+                    forget(&mut text, &mut word.beginning);
+                }
                 _ => push(&mut text, c),
             }
         }
@@ -464,7 +478,7 @@ impl Scanner<'_> {
         word
     }
 
-    fn double_quotes(&mut self, text: &mut Option<String>) {
+    fn double_quotes(&mut self, text: &mut Option<String>, beginning: &mut String) {
         while let Some(c) = self.next() {
             match c {
                 '"' => return,
@@ -475,7 +489,7 @@ impl Scanner<'_> {
                 }
                 '$' | '`' => {
                     self.substitution(c);
-                    *text = None;
+                    forget(text, beginning);
                 }
                 _ => push(text, c),
             }
@@ -543,6 +557,13 @@ impl Scanner<'_> {
 fn push(text: &mut Option<String>, c: char) {
     if let Some(text) = text {
         text.push(c);
+    }
+}
+
+/// From here on the word depends on the run: keeps what is known of it.
+fn forget(text: &mut Option<String>, beginning: &mut String) {
+    if let Some(known) = text.take() {
+        *beginning = known;
     }
 }
 
@@ -619,7 +640,7 @@ mod tests {
     #[test]
     fn lines_functions_probes_and_sourced_files_are_told() {
         let script = scan(
-            "#!/bin/sh\n. /etc/init.d/tc-functions\n. \"$CONF\"\nstart() {\n  command -v nginx >/dev/null || exit \
+            "#!/bin/sh\n. /etc/init.d/tc-functions\n. \"/etc/default/$CONF\"\nstart() {\n  command -v nginx >/dev/null || exit \
              1\n  [ -x /bin/b ] && /bin/b\n  which c\n  type -p d\n}\nstart",
         );
         assert_eq!(script.functions, BTreeSet::from(["start".to_owned()]));
@@ -627,7 +648,10 @@ mod tests {
         assert_eq!(script.probed, BTreeSet::from(probed));
         assert_eq!(
             script.sourced,
-            [Some("/etc/init.d/tc-functions".to_owned()), None]
+            [
+                Sourced::Path("/etc/init.d/tc-functions".to_owned()),
+                Sourced::Beginning("/etc/default/".to_owned())
+            ]
         );
         let last = script.calls.last().unwrap();
         assert_eq!((last.line, last.name.as_str()), (10, "start"));

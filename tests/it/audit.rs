@@ -257,6 +257,26 @@ fn a_good_extension_passes_every_check() {
 }
 
 #[test]
+fn every_check_is_documented() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/extensions.md");
+    let text = fs::read_to_string(path).unwrap();
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|line| line.starts_with("| `") && line.matches('|').count() == 4)
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    let documented: Vec<_> = rows
+        .iter()
+        .map(|cells| (cells[1].trim_matches('`'), cells[3]))
+        .filter(|(id, _)| !id.contains('/'))
+        .collect();
+    let checks = audit::Check::ALL
+        .iter()
+        .map(|check| (check.id(), check.meaning()));
+    assert_eq!(documented, checks.collect::<Vec<_>>());
+}
+
+#[test]
 fn reports_are_data() {
     let report = audit_of(&good().file("usr/local/x", "646", b""), &[]);
     let json = serde_json::to_value(&report).unwrap();
@@ -341,7 +361,7 @@ fn the_name() {
 #[test]
 fn owners_and_modes() {
     let installed = "usr/local/tce.installed";
-    let cases: [(&str, Extension, &[&str]); 17] = [
+    let cases: [(&str, Extension, &[&str]); 19] = [
         (
             "owner",
             good().owned_file("usr/local/etc/x", "644", "1001 50", b""),
@@ -378,6 +398,16 @@ fn owners_and_modes() {
                 .file("usr/local/x", "444", b"")
                 .file("usr/local/y", "555", b""),
             &[],
+        ),
+        (
+            "a command that cannot be run",
+            good().file("usr/local/bin/p", "644", b"#!/bin/sh\n"),
+            &["error mode usr/local/bin/p"],
+        ),
+        (
+            "a service that cannot be run",
+            good().file("usr/local/etc/init.d/x", "644", b"#!/bin/sh\n"),
+            &["error mode usr/local/etc/init.d/x"],
         ),
         (
             "setuid",
@@ -959,7 +989,7 @@ fn programs_and_the_system() {
 fn scripts() {
     let script = |path: &str, text: &str| good().file(path, "755", text.as_bytes());
     let service = |text: &str| script("usr/local/etc/init.d/x", &format!("#!/bin/sh\n{text}"));
-    let cases: [(&str, Extension, &[&str]); 17] = [
+    let cases: [(&str, Extension, &[&str]); 18] = [
         ("sh", script("usr/local/bin/p", "#!/bin/sh -e\n"), &[]),
         ("env", script("usr/local/bin/p", "#!/usr/bin/env sh\n"), &[]),
         (
@@ -1028,6 +1058,11 @@ fn scripts() {
                 b"hello() { ip; }\n",
             ),
             &["warning command usr/local/etc/init.d/lib"],
+        ),
+        (
+            "settings",
+            service("NAME=x\n. /etc/default/$NAME\n. /usr/local/etc/x.conf\nip link\n"),
+            &["warning command usr/local/etc/init.d/x"],
         ),
         (
             "functions nobody knows",

@@ -229,3 +229,24 @@ fn what_cannot_be_written_is_an_error() {
     let circle = side("x.tcz", "y.tcz\n", &image, dir.path());
     assert!(circle.contains("x.tcz → y.tcz → x.tcz"), "{circle}");
 }
+
+proptest::proptest! {
+    /// Side files come from anywhere.
+    #[test]
+    fn anything_is_read_or_refused(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
+        text in "((Title|Size|Current|Comments|[a-z]{0,5}):|[ \t]{0,20}|[a-zü./-]{0,9}|\\.tcz|\r?\n){0,40}",
+    ) {
+        for bytes in [&bytes[..], text.as_bytes()] {
+            let lossy = String::from_utf8_lossy(bytes);
+            let (info, _) = Info::parse(bytes);
+            let printed = info.print();
+            let (again, _) = Info::parse(printed.as_bytes());
+            proptest::prop_assert_eq!(again.print(), printed);
+            let (dependencies, errors) = dep::read(&lossy);
+            proptest::prop_assert_eq!(dep::parse(&lossy).is_ok(), errors.is_empty());
+            proptest::prop_assert_eq!(&dep::parse(&dep::print(&dependencies)).unwrap(), &dependencies);
+            let _ = (list::parse(bytes), md5::parse(&lossy), tree::parse(&lossy), Zsync::parse(bytes));
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::audit::checks::Context;
 use crate::audit::report::{Check, Findings, Level};
-use crate::audit::shell::{self, Script};
+use crate::audit::shell::{self, Script, Sourced};
 use crate::audit::subject::FileContent;
 use crate::stage::TreePath;
 
@@ -51,7 +51,7 @@ fn shebang(context: Context<'_>, path: &TreePath, interpreter: &str, service: bo
     };
     let message = format!(
         "it is run by `{}`, which neither {} nor a dependency has{}",
-        interpreter.escape_debug(),
+        interpreter,
         world.base.title,
         world.unless_unknown()
     );
@@ -107,25 +107,31 @@ fn functions(context: Context<'_>, script: &Script) -> Option<BTreeSet<String>> 
     let rules = &context.rules.scripts;
     let mut functions = script.functions.clone();
     for sourced in &script.sourced {
-        let path = TreePath::parse_absolute(sourced.as_deref()?).ok()?;
+        let path = match sourced {
+            Sourced::Path(path) => TreePath::parse_absolute(path).ok()?,
+            Sourced::Beginning(beginning) if is_settings(context, beginning) => continue,
+            Sourced::Beginning(_) => return None,
+        };
         let own = context.subject.nodes.get(&path).and_then(|entry| entry.content());
-        let known = rules.functions.get(&path.to_string());
-        if let Some(known) = known {
+        if let Some(known) = rules.functions.get(&path.to_string()) {
             functions.extend(known.iter().cloned());
         } else if let Some(FileContent::Script { text: Some(text), .. }) = own {
             functions.extend(shell::scan(text, rules).functions);
-        } else if !is_settings(&path) {
+        } else if !is_settings(context, &format!("/{path}")) {
             return None;
         }
     }
     Some(functions)
 }
 
-/// Whether a file that is read in holds variables by its place or name.
-fn is_settings(path: &TreePath) -> bool {
-    let folder = path.parent().unwrap_or_default();
-    let folders = ["etc/sysconfig", "etc/default", "usr/local/etc/default"];
-    path.as_bytes().ends_with(b".conf") || folders.iter().any(|name| folder.as_bytes() == name.as_bytes())
+/// Whether a file that is read in holds variables only, by the beginning of
+/// its path.
+fn is_settings(context: Context<'_>, beginning: &str) -> bool {
+    let folders = &context.rules.scripts.settings;
+    let mut inside = folders
+        .iter()
+        .filter_map(|folder| beginning.strip_prefix('/')?.strip_prefix(folder.as_str()));
+    inside.any(|rest| rest.starts_with('/')) || beginning.ends_with(".conf")
 }
 
 fn is_probed(script: &Script, name: &str) -> bool {

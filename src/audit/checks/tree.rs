@@ -1,12 +1,14 @@
 //! What an extension holds: owners, modes, places, links.
 
 use crate::audit::checks::Context;
+use crate::audit::elf::Elf;
 use crate::audit::report::{Check, Findings, Level};
 use crate::audit::subject::{Entry, EntryKind, FileContent};
 use crate::audit::world::Target;
 use crate::stage::{Owner, TreePath, is_shared_library};
 
 const INSTALLED: &str = "usr/local/tce.installed";
+const SERVICES: &str = "usr/local/etc/init.d";
 
 /// Checks the tree.
 pub(in crate::audit) fn check(context: Context<'_>, findings: &mut Findings) {
@@ -74,11 +76,11 @@ fn owner_and_mode(context: Context<'_>, path: &TreePath, entry: &Entry, findings
         );
     }
     if !matches!(entry.kind, EntryKind::Symlink(_)) {
-        mode(path, entry, findings);
+        mode(context, path, entry, findings);
     }
 }
 
-fn mode(path: &TreePath, entry: &Entry, findings: &mut Findings) {
+fn mode(context: Context<'_>, path: &TreePath, entry: &Entry, findings: &mut Findings) {
     let mode = entry.mode;
     if mode & 0o7000 != 0 {
         findings.at(path, Check::Setuid, Level::Error, format!("its mode is {mode:o}"));
@@ -91,13 +93,7 @@ fn mode(path: &TreePath, entry: &Entry, findings: &mut Findings) {
             format!("its mode is {mode:o}"),
         );
     }
-    let program = match entry.content() {
-        Some(FileContent::Elf(super::super::elf::Elf::Native(native))) => {
-            native.interpreter.is_some() || native.executable
-        }
-        _ => false,
-    };
-    let wanted: &[u16] = if entry.is_dir() || program || is_shared_library(path) || mode & 0o111 != 0 {
+    let wanted: &[u16] = if is_executable(context, path, entry) {
         &[0o755, 0o555]
     } else {
         &[0o644, 0o444]
@@ -113,6 +109,20 @@ fn mode(path: &TreePath, entry: &Entry, findings: &mut Findings) {
             format!("its mode is {mode:o}, not {wanted:o}"),
         );
     }
+}
+
+/// Whether something has to be executable, or is.
+fn is_executable(context: Context<'_>, path: &TreePath, entry: &Entry) -> bool {
+    let meant_to_run = match entry.content() {
+        Some(FileContent::Elf(Elf::Native(native))) => native.interpreter.is_some() || native.executable,
+        Some(FileContent::Script { interpreter, .. }) if !interpreter.is_empty() => {
+            let parent = path.parent().unwrap_or_default();
+            let service = SERVICES.as_bytes() == parent.as_bytes();
+            service || context.world.base.path.contains(&parent)
+        }
+        _ => false,
+    };
+    entry.is_dir() || meant_to_run || is_shared_library(path) || entry.mode & 0o111 != 0
 }
 
 fn place(context: Context<'_>, path: &TreePath, entry: &Entry, findings: &mut Findings) {
