@@ -8,18 +8,25 @@ use crate::base::{Base, Provides, Versions};
 use crate::stage::TreePath;
 use crate::tcz::side::dep::{self, Dependency};
 
+/// Where the scripts are that run once an extension is loaded.
+const INSTALLED: &str = "usr/local/tce.installed/";
+
 /// Links that are followed from one name, as the kernel does.
 const LINKS_MAX: usize = 40;
 
 /// The extensions that were read, by file name.
 pub(super) type Shelf = BTreeMap<String, Subject>;
 
-/// The direct dependencies of an extension: what its `.dep` says, or, for an
-/// official one without, what the base knows.
+/// The direct dependencies of an extension: what its `.dep` says, none if there
+/// are other side files but no `.dep`, and for a bare official image what the
+/// base knows.
 pub(super) fn dependencies(name: &str, shelf: &Shelf, base: &Base) -> Vec<Dependency> {
     let subject = shelf.get(name);
     if let Some(text) = subject.and_then(|subject| subject.side.dep.as_deref()) {
         return dep::read(&String::from_utf8_lossy(text)).0;
+    }
+    if subject.is_some_and(|subject| subject.side.info.is_some()) {
+        return Vec::new();
     }
     let known = base.extension(name).map(|provides| provides.dependencies.iter());
     known
@@ -82,6 +89,18 @@ impl<'a> World<'a> {
             }
         }
         world
+    }
+
+    /// Whether a tce.installed script makes the `/lib64` that Tiny Core lacks.
+    pub(super) fn makes_lib64(&self) -> bool {
+        let nodes = self.subjects.iter().flat_map(|subject| &subject.nodes);
+        let scripts = nodes.filter(|(path, _)| path.as_bytes().starts_with(INSTALLED.as_bytes()));
+        scripts.filter_map(|(_, entry)| entry.content()).any(|content| match content {
+            FileContent::Script { text: Some(text), .. } => {
+                text.lines().any(|line| line.contains("ln -s") && line.ends_with(" /lib64"))
+            }
+            _ => false,
+        })
     }
 
     fn get(&self, path: &TreePath) -> Option<&'a Entry> {

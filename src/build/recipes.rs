@@ -245,7 +245,9 @@ fn info(plan: &Plan) -> Info {
 
 /// The recipe's comments and what else a person should know.
 fn comments(plan: &Plan) -> String {
-    let mut lines: Vec<String> = plan.info.comments.lines().map(str::to_owned).collect();
+    // A recipe's lines are broken for the recipe, an info file's anew.
+    let paragraphs = plan.info.comments.split("\n\n").filter(|text| !text.is_empty());
+    let mut lines: Vec<String> = paragraphs.map(|text| text.replace('\n', " ")).collect();
     if !plan.persistent.is_empty() {
         let paths: Vec<_> = plan.persistent.iter().map(|path| format!("/{path}")).collect();
         lines.push(format!("State is kept in {}.", paths.join(", ")));

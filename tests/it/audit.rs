@@ -661,7 +661,8 @@ fn edit(folder: &Path, suffix: &str, from: &str, to: &str) {
 
 #[test]
 fn side_files() {
-    let cases: [(&str, fn(&Path), &[&str]); 15] = [
+    type Case = (&'static str, fn(&Path), &'static [&'static str]);
+    let cases: [Case; 15] = [
         (
             "missing",
             |folder| fs::remove_file(folder.join("x.tcz.info")).unwrap(),
@@ -926,7 +927,7 @@ fn programs_and_the_system() {
         &["-lc", LOADER],
     );
     let at = |path: &str, program: &[u8]| good().file(path, "755", program);
-    let cases: [(&str, Extension, &[&str]); 12] = [
+    let cases: [(&str, Extension, &[&str]); 13] = [
         ("old", at("usr/local/bin/p", &old), &[]),
         ("static", at("usr/local/bin/p", &fixed), &[]),
         (
@@ -947,6 +948,16 @@ fn programs_and_the_system() {
         (
             "lib64 with its link",
             at("usr/local/bin/p", &lib64).link("lib64", "lib"),
+            &[],
+        ),
+        (
+            "lib64 made when it is loaded",
+            at("usr/local/bin/p", &lib64).owned_file(
+                "usr/local/tce.installed/x",
+                "775",
+                "0 50",
+                b"#!/bin/sh\n[ -e /lib64 ] || ln -s lib /lib64\n",
+            ),
             &[],
         ),
         (
@@ -1134,7 +1145,7 @@ fn of_many_the_rest_is_counted() {
 #[test]
 fn what_cannot_be_checked_is_an_error() {
     let none = PathBuf::from("/none/x.tcz");
-    let error = audit::check(&[none.clone()], &BASE, &options()).unwrap_err();
+    let error = audit::check(std::slice::from_ref(&none), &BASE, &options()).unwrap_err();
     assert_eq!(error.to_string(), "cannot read `/none/x.tcz`");
     let twice = audit::check(&[none.clone(), none], &BASE, &options()).unwrap_err();
     assert!(matches!(twice, audit::AuditError::Twice { .. }), "{twice}");

@@ -1,5 +1,7 @@
 //! Tests that run the library or the program from outside, one module an area.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::print_stdout)]
+
 mod archive;
 mod audit;
 mod build;

@@ -155,7 +155,8 @@ impl<'a> Subject<'a> {
         let Some(loader) = &self.native.interpreter else {
             return true;
         };
-        if self.context.world.has_program(loader) {
+        let world = self.context.world;
+        if world.has_program(loader) || (loader == LIB64_LOADER && world.makes_lib64()) {
             return true;
         }
         if loader == LIB64_LOADER {
