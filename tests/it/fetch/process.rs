@@ -89,7 +89,7 @@ fn run(errand: &Value) -> String {
 }
 
 /// The command that runs an errand, with no proxy in its environment.
-fn command(shell: &str, folder: &Path, wanted: &Wanted) -> Command {
+pub(super) fn command(shell: &str, folder: &Path, wanted: &Wanted) -> Command {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", &format!("{shell} exec \"$0\" \"$@\"")]);
     command.arg(std::env::current_exe().unwrap());
@@ -103,13 +103,13 @@ fn command(shell: &str, folder: &Path, wanted: &Wanted) -> Command {
 }
 
 /// An errand under way.
-struct Running {
+pub(super) struct Running {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
 impl Running {
-    fn start(mut command: Command) -> Self {
+    pub(super) fn start(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, lines }
@@ -127,7 +127,7 @@ impl Running {
     }
 
     /// What it says at its end.
-    fn result(mut self) -> String {
+    pub(super) fn result(mut self) -> String {
         let said = self.lines.by_ref().map(Result::unwrap);
         let said: Vec<String> = said
             .filter_map(|line| Some(line.strip_prefix('@')?.to_owned()))
