@@ -14,9 +14,12 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use tcforge::digest::Sha256;
-use tcforge::fetch::{Cache, FetchOptions, Fetcher, Network, Origin, Wanted};
+use tcforge::fetch::{Cache, FetchError, FetchOptions, Fetcher, Network, Origin, Wanted};
 use tcforge::progress::{Progress, Silent, Task};
 use tcforge::project::Project;
+
+/// Tells the error that is expected from others.
+type IsRight = fn(&FetchError) -> bool;
 
 /// Collects the notes.
 #[derive(Default)]

@@ -11,7 +11,7 @@ use tcforge::fetch::{FetchError, FetchOptions, Fetcher, Mirror, Origin, Upstream
 use tcforge::progress::{Progress, Silent, Task};
 
 use super::server::{Gate, Reply, Server};
-use super::{Notes, body, fetcher, left, options, wanted};
+use super::{IsRight, Notes, body, fetcher, left, options, wanted};
 
 fn with_mirrors(folder: &Path, mirrors: &[&str]) -> Fetcher {
     Fetcher::new(FetchOptions {
@@ -58,7 +58,8 @@ fn a_damaged_entry_is_noticed_and_fetched_again() {
         fs::remove_file(path).unwrap();
         fs::write(path, with).unwrap();
     }
-    let damages: [(&str, fn(&Path)); 5] = [
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 5] = [
         ("a wrong byte", |path| {
             let mut bytes = body();
             bytes[50_000] ^= 1;
@@ -402,7 +403,7 @@ fn local_files_are_checked_like_all_others() {
     };
     let zero = Origin::File(PathBuf::from("/dev/zero"));
     let none = Origin::File(folder.path().join("none"));
-    let refused: [(Wanted, fn(&FetchError) -> bool); 4] = [
+    let refused: [(Wanted, IsRight); 4] = [
         (wanted(&origin, None, b"other"), |error| {
             matches!(error, FetchError::WrongSum { .. })
         }),

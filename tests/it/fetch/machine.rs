@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 use tcforge::digest::Sha256;
@@ -73,44 +73,126 @@ fn a_machine_without_debian_or_apt_is_told_so() {
             ("APT_CONFIG", config.as_str()),
             "error NoDebianSource { label: \"Debian\", ",
         ),
-        (("PATH", "/nowhere"), "error Program { program: \"apt-get\", "),
+        (("PATH", "/nowhere"), "error Program { program: \"apt-cache\", "),
     ] {
         let said = said(folder.path(), &attr(), &[environment]);
         assert!(said.starts_with(error), "{said}");
     }
 }
 
+/// A Debian mirror with one package, whose version can be changed; its suite is
+/// not signed.
+struct FakeMirror {
+    server: Server,
+    version: Arc<Mutex<&'static str>>,
+    folder: tempfile::TempDir,
+    config: String,
+}
+
+impl FakeMirror {
+    /// The mirror, and a machine that knows only it, by an entry with these options.
+    /// `pool`: what it gives for the package.
+    fn new(options: &str, pool: Reply) -> Self {
+        let version = Arc::new(Mutex::new("1.0"));
+        let now = version.clone();
+        let server = Server::new(move |_, request| {
+            let version = *now.lock().unwrap();
+            let packages = packages(version);
+            let target = request.target.as_str();
+            match target.strip_prefix("/debian/dists/bullseye/") {
+                Some("Release") => Reply::Whole(release(&packages).into()),
+                Some("main/binary-amd64/Packages") => Reply::Whole(packages.into()),
+                Some(_) => Reply::status(404),
+                None if target.contains(version) => pool.clone(),
+                None => Reply::status(404),
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().display();
+        fs::create_dir_all(folder.path().join("lists/partial")).unwrap();
+        let source = format!("deb {options} {} bullseye main\n", server.url("/debian"));
+        fs::write(folder.path().join("sources.list"), source).unwrap();
+        let settings = format!(
+            "Dir::State::lists \"{at}/lists/\";\nDir::Etc::sourcelist \"{at}/sources.list\";\nDir::Etc::sourceparts \"/dev/null\";\n"
+        );
+        let config = apt_config(folder.path(), &settings);
+        Self {
+            server,
+            version,
+            folder,
+            config,
+        }
+    }
+
+    fn fetch(&self, version: &str) -> String {
+        let wanted = wanted(&format!("debian:bullseye/tool={version}"), &body());
+        said(self.folder.path(), &wanted, &[("APT_CONFIG", &self.config)])
+    }
+}
+
+fn packages(version: &str) -> String {
+    format!(
+        "Package: tool\nVersion: {version}\nArchitecture: amd64\nMaintainer: me\nDescription: it\n\
+         Filename: pool/tool_{version}_amd64.deb\nSize: 100000\nSHA256: {}\n",
+        Sha256::of(&body())
+    )
+}
+
+fn release(packages: &str) -> String {
+    format!(
+        "Origin: Debian\nLabel: Debian\nSuite: oldstable\nCodename: bullseye\n\
+         Date: Wed, 21 Oct 2015 07:28:00 UTC\nArchitectures: amd64\nComponents: main\n\
+         SHA256:\n {} {} main/binary-amd64/Packages\n",
+        Sha256::of(packages.as_bytes()),
+        packages.len()
+    )
+}
+
 #[test]
-fn an_unsigned_suite_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let release = "Origin: Debian\nLabel: Debian\nSuite: bullseye\nCodename: bullseye\n";
-    let mirror = Server::new(move |_, request| match request.target.ends_with("/Release") {
-        true => Reply::Whole(release.into()),
-        false => Reply::status(404),
-    });
-    let sources = format!("deb {} bullseye main\n", mirror.url("/debian"));
-    // As if the lists for it had been there before.
-    fs::write(folder.path().join("sources.list"), sources).unwrap();
-    let host = mirror.url("/debian").replace("http://", "").replace('/', "_");
-    let lists = folder.path().join("lists");
-    fs::create_dir_all(lists.join("partial")).unwrap();
-    let (release_file, packages) = (
-        lists.join(format!("{host}_dists_bullseye_Release")),
-        lists.join(format!("{host}_dists_bullseye_main_binary-amd64_Packages")),
+fn lists_that_are_older_than_the_mirror_are_read_again() {
+    let mirror = FakeMirror::new("[trusted=yes]", Reply::Good(body()));
+    let done = format!("done {}", Sha256::of(&body()));
+    assert_eq!(mirror.fetch("1.0"), done);
+    let asked = mirror.server.targets().len();
+    assert_eq!(mirror.fetch("1.0"), done);
+    assert_eq!(mirror.server.targets().len(), asked);
+
+    // A new version takes the place of the old one.
+    let cache = mirror.folder.path().join("cache");
+    let entry = tcforge::fetch::Cache::at(cache).path_of(&Sha256::of(&body()));
+    fs::remove_file(entry).unwrap();
+    *mirror.version.lock().unwrap() = "1.1";
+    assert_eq!(
+        mirror.fetch("1.0"),
+        "error NoVersion { origin: \"debian:bullseye/tool=1.0\", there: [\"1.1\"] }"
     );
-    fs::write(release_file, release).unwrap();
-    fs::write(packages, "").unwrap();
-    let at = folder.path().display();
-    let settings = format!(
-        "Dir::State::lists \"{at}/lists/\";\nDir::Etc::sourcelist \"{at}/sources.list\";\nDir::Etc::sourceparts \"/dev/null\";\n"
-    );
-    let config = apt_config(folder.path(), &settings);
-    let said = said(folder.path(), &attr(), &[("APT_CONFIG", &config)]);
-    assert!(
-        said.starts_with("error Apt { action: \"read the index of bullseye\""),
-        "{said}"
-    );
+    assert_eq!(mirror.server.targets()[asked], "/debian/pool/tool_1.0_amd64.deb");
+    assert_eq!(mirror.fetch("1.1"), done);
+}
+
+#[test]
+fn a_package_that_the_index_does_not_vouch_for_is_refused() {
+    let mirror = FakeMirror::new("[trusted=yes]", Reply::Good(vec![7; 100_000]));
+    let said = mirror.fetch("1.0");
+    assert!(said.starts_with("error Apt {"), "{said}");
+    assert!(said.contains("Hash Sum mismatch"), "{said}");
+    let left = super::left(mirror.folder.path());
+    assert_eq!((left.entries, left.parts), (vec![], vec![]));
+}
+
+#[test]
+fn a_suite_without_a_signature_is_refused() {
+    let mirror = FakeMirror::new("", Reply::Good(body()));
+    let said = mirror.fetch("1.0");
+    assert!(said.starts_with("error Apt {"), "{said}");
     assert!(said.contains("is not signed"), "{said}");
+    assert!(
+        !mirror
+            .server
+            .targets()
+            .iter()
+            .any(|target| target.contains("/pool/"))
+    );
 }
 
 /// A registry with one package of one version.

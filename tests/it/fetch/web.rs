@@ -8,7 +8,7 @@ use tcforge::fetch::{FetchError, FetchOptions, Fetcher, Network, Upstream, Vouch
 use tcforge::progress::Silent;
 
 use super::server::{Reply, Server, TAG};
-use super::{Notes, body, fetcher, left, network, options, wanted};
+use super::{IsRight, Notes, body, fetcher, left, network, options, wanted};
 
 /// A fetcher that takes a fifth of a second of silence for a stall.
 fn impatient(folder: &Path) -> Fetcher {
@@ -24,7 +24,7 @@ fn impatient(folder: &Path) -> Fetcher {
 
 /// A failure: its name, the replies, what the error must be, how many requests
 /// there must have been, and whether a part may be left for the next run.
-type Failing = (&'static str, Vec<Reply>, fn(&FetchError) -> bool, usize, bool);
+type Failing = (&'static str, Vec<Reply>, IsRight, usize, bool);
 
 fn fails(fetcher: fn(&Path) -> Fetcher, cases: Vec<Failing>) {
     let body = body();
@@ -403,6 +403,8 @@ fn secrets_of_a_url_are_in_no_message() {
     for replies in [
         vec![],
         vec![Reply::Reset; 3],
+        vec![Reply::cut(&body()); 3],
+        vec![Reply::Good(vec![7; 100_000])],
         vec![Reply::redirect("/?token=hidden"); 9],
         vec![Reply::status(500); 3],
     ] {
@@ -422,7 +424,7 @@ fn secrets_of_a_url_are_in_no_message() {
 fn a_file_of_unknown_size_has_a_limit() {
     let large = vec![0; (1 << 20) + 1];
     let open_end = |head: &str, body: &[u8]| Reply::Raw([head.as_bytes(), body].concat());
-    let cases: Vec<(Reply, fn(&FetchError) -> bool)> = vec![
+    let cases: Vec<(Reply, IsRight)> = vec![
         (Reply::Good(large.clone()), |error| {
             matches!(error, FetchError::TooLarge { limit: 1_048_576, .. })
         }),
