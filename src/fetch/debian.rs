@@ -63,7 +63,7 @@ impl Debian {
         }
     }
 
-    /// Downloads a package into `part`, and gives what the signed index says of it.
+    /// Downloads a package into `part`.
     pub(super) fn download(
         &self,
         package: &DebianPackage,
@@ -71,7 +71,7 @@ impl Debian {
         expected: &Expected,
         progress: &dyn Progress,
         task: &dyn Task,
-    ) -> Result<Listed, FetchError> {
+    ) -> Result<(), FetchError> {
         let state = self.state(package)?;
         let listed = match self.listed(&state, package)? {
             Some(listed) => listed,
@@ -89,12 +89,11 @@ impl Debian {
                     return Err(error);
                 }
             }
-            other => return other.map(|()| listed),
+            other => return other,
         }
         let listed = self.listed_or_versions(&state, package)?;
         check_listed(package, &listed, expected)?;
-        self.download_listed(&state, package, &listed, part, task)?;
-        Ok(listed)
+        self.download_listed(&state, package, &listed, part, task)
     }
 
     /// The versions of a package that its suite has now, newest first.
@@ -112,12 +111,7 @@ impl Debian {
     fn state(&self, package: &DebianPackage) -> Result<State, FetchError> {
         let suite = package.suite().replace('/', "_");
         let folder = self.cache.folder(&format!("apt/{suite}_{}", package.arch()))?;
-        let state = State::open(folder, &self.network)?;
-        let sources = state.folder.join("debian.sources");
-        if !sources.exists() {
-            self.write_sources(&sources, package)?;
-        }
-        Ok(state)
+        State::open(folder, &self.network)
     }
 
     fn write_sources(&self, path: &Path, package: &DebianPackage) -> Result<(), FetchError> {
@@ -138,6 +132,9 @@ impl Debian {
         let folder = self.cache.folder("apt/machine")?;
         let state = State::open(folder, &self.network)?;
         state.lock.lock().map_err(FetchError::io("lock", &state.folder))?;
+        if let Some(source) = self.source_labelled(label, &state.options, package)? {
+            return Ok(source);
+        }
         let output = start(apt_get(&state.options).arg("update"), package)?;
         match self.source_labelled(label, &state.options, package)? {
             Some(source) => Ok(source),

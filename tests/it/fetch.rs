@@ -1,17 +1,25 @@
 //! Fetching, against a server of our own that misbehaves as told, and against the
 //! registries that this machine is set up with.
 
+mod cache;
+mod machine;
+mod process;
 mod registries;
 mod server;
 mod web;
 
+use std::fs;
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use tcforge::digest::Sha256;
-use tcforge::fetch::{Cache, FetchOptions, Fetcher, Network, Origin, Wanted};
+use tcforge::fetch::{Cache, FetchError, FetchOptions, Fetcher, Network, Origin, Wanted};
 use tcforge::progress::{Progress, Silent, Task};
 use tcforge::project::Project;
+
+/// Tells the error that is expected from others.
+type IsRight = fn(&FetchError) -> bool;
 
 /// Collects the notes.
 #[derive(Default)]
@@ -47,11 +55,11 @@ fn network() -> Network {
 }
 
 /// A fetcher with a cache in `folder`.
-fn fetcher(folder: &std::path::Path) -> Fetcher {
+fn fetcher(folder: &Path) -> Fetcher {
     Fetcher::new(options(folder))
 }
 
-fn options(folder: &std::path::Path) -> FetchOptions {
+fn options(folder: &Path) -> FetchOptions {
     FetchOptions {
         cache: Cache::at(folder.join("cache")),
         network: network(),
@@ -68,5 +76,39 @@ fn wanted(origin: &str, bytes: &[u8]) -> Wanted {
         origin,
         size: Some(bytes.len() as u64),
         sha256: Sha256::of(bytes),
+    }
+}
+
+/// A hundred thousand bytes that are not all alike.
+fn body() -> Vec<u8> {
+    (0..100_000_u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect()
+}
+
+/// What is in the cache of `folder`.
+#[derive(Debug)]
+struct Left {
+    /// Whole files, by their sums.
+    entries: Vec<String>,
+    /// Parts, for a later run to go on with.
+    parts: Vec<String>,
+}
+
+fn left(folder: &Path) -> Left {
+    let cache = folder.join("cache");
+    let names = |folder: &Path| -> Vec<String> {
+        let entries = fs::read_dir(folder).into_iter().flatten();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect()
+    };
+    let sums = names(&cache.join("sha256"));
+    let parts = names(&cache.join("partial"));
+    Left {
+        entries: sums
+            .iter()
+            .flat_map(|ab| names(&cache.join("sha256").join(ab)))
+            .collect(),
+        parts: parts.into_iter().filter(|name| name.ends_with(".part")).collect(),
     }
 }

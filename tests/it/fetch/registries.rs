@@ -9,8 +9,8 @@ use tcforge::progress::Silent;
 
 use super::{Notes, fetcher, options};
 
-const ATTR: &str = "debian:bullseye/attr=1:2.4.48-6";
-const ATTR_SUM: &str = "dea5f6659a5a99a2eab1b43dc2c91b385580679b3149c77e3f220a64e50bef2b";
+pub(super) const ATTR: &str = "debian:bullseye/attr=1:2.4.48-6";
+pub(super) const ATTR_SUM: &str = "dea5f6659a5a99a2eab1b43dc2c91b385580679b3149c77e3f220a64e50bef2b";
 const IS_NUMBER: &str = "npm:is-number@7.0.0";
 
 /// What is in a folder, with the times of last change.

@@ -1,0 +1,278 @@
+//! Machines that are set up in other ways than this one: what apt and npm are told
+//! by their environment, or that they are not there.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use serde_json::json;
+use tcforge::digest::Sha256;
+use tcforge::fetch::Wanted;
+
+use super::process::{Running, command};
+use super::server::{Reply, Server};
+use super::{body, wanted};
+
+/// Runs an errand in a changed environment; its last word.
+fn said(folder: &Path, wanted: &Wanted, environment: &[(&str, &str)]) -> String {
+    let mut command = command("", folder, wanted);
+    command.envs(environment.iter().copied());
+    Running::start(command).result()
+}
+
+fn attr() -> Wanted {
+    Wanted {
+        sha256: super::registries::ATTR_SUM.parse().unwrap(),
+        size: None,
+        ..wanted(super::registries::ATTR, b"")
+    }
+}
+
+/// An apt configuration over the machine's own.
+fn apt_config(folder: &Path, settings: &str) -> String {
+    let path = folder.join("apt.conf");
+    fs::write(&path, settings).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_machine_that_has_no_lists_is_asked_what_its_sources_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().display();
+    // Another vendor's source comes first, and is broken.
+    let vendor = Server::new(|_, _| Reply::status(404));
+    let source = format!("deb {} bullseye main\n", vendor.url("/debian"));
+    fs::write(folder.path().join("vendor.list"), source).unwrap();
+    fs::create_dir_all(folder.path().join("lists/partial")).unwrap();
+    let settings =
+        format!("Dir::State::lists \"{at}/lists/\";\nDir::Etc::sourcelist \"{at}/vendor.list\";\n");
+    let config = apt_config(folder.path(), &settings);
+    let said = said(folder.path(), &attr(), &[("APT_CONFIG", &config)]);
+    assert_eq!(said, format!("done {}", attr().sha256));
+    // It was looked at, but nothing was wanted from it.
+    assert!(
+        vendor
+            .targets()
+            .iter()
+            .all(|target| target.contains("/dists/bullseye/"))
+    );
+    assert!(!vendor.targets().is_empty());
+    let lists = fs::read_dir(folder.path().join("lists")).unwrap().count();
+    assert_eq!(lists, 1, "the machine's lists were touched");
+}
+
+#[test]
+fn a_machine_without_debian_or_apt_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = apt_config(
+        folder.path(),
+        "Dir::Etc::sourcelist \"/dev/null\";\nDir::Etc::sourceparts \"/dev/null\";\n",
+    );
+    for (environment, error) in [
+        (
+            ("APT_CONFIG", config.as_str()),
+            "error NoDebianSource { label: \"Debian\", ",
+        ),
+        (("PATH", "/nowhere"), "error Program { program: \"apt-cache\", "),
+    ] {
+        let said = said(folder.path(), &attr(), &[environment]);
+        assert!(said.starts_with(error), "{said}");
+    }
+}
+
+/// A Debian mirror with one package, whose version can be changed; its suite is
+/// not signed.
+struct FakeMirror {
+    server: Server,
+    version: Arc<Mutex<&'static str>>,
+    folder: tempfile::TempDir,
+    config: String,
+}
+
+impl FakeMirror {
+    /// The mirror, and a machine that knows only it, by an entry with these options.
+    /// `pool`: what it gives for the package.
+    fn new(options: &str, pool: Reply) -> Self {
+        let version = Arc::new(Mutex::new("1.0"));
+        let now = version.clone();
+        let server = Server::new(move |_, request| {
+            let version = *now.lock().unwrap();
+            let packages = packages(version);
+            let target = request.target.as_str();
+            match target.strip_prefix("/debian/dists/bullseye/") {
+                Some("Release") => Reply::Whole(release(&packages).into()),
+                Some("main/binary-amd64/Packages") => Reply::Whole(packages.into()),
+                Some(_) => Reply::status(404),
+                None if target.contains(version) => pool.clone(),
+                None => Reply::status(404),
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().display();
+        fs::create_dir_all(folder.path().join("lists/partial")).unwrap();
+        let source = format!("deb {options} {} bullseye main\n", server.url("/debian"));
+        fs::write(folder.path().join("sources.list"), source).unwrap();
+        let settings = format!(
+            "Dir::State::lists \"{at}/lists/\";\nDir::Etc::sourcelist \"{at}/sources.list\";\nDir::Etc::sourceparts \"/dev/null\";\n"
+        );
+        let config = apt_config(folder.path(), &settings);
+        Self {
+            server,
+            version,
+            folder,
+            config,
+        }
+    }
+
+    fn fetch(&self, version: &str) -> String {
+        let wanted = wanted(&format!("debian:bullseye/tool={version}"), &body());
+        said(self.folder.path(), &wanted, &[("APT_CONFIG", &self.config)])
+    }
+}
+
+fn packages(version: &str) -> String {
+    format!(
+        "Package: tool\nVersion: {version}\nArchitecture: amd64\nMaintainer: me\nDescription: it\n\
+         Filename: pool/tool_{version}_amd64.deb\nSize: 100000\nSHA256: {}\n",
+        Sha256::of(&body())
+    )
+}
+
+fn release(packages: &str) -> String {
+    format!(
+        "Origin: Debian\nLabel: Debian\nSuite: oldstable\nCodename: bullseye\n\
+         Date: Wed, 21 Oct 2015 07:28:00 UTC\nArchitectures: amd64\nComponents: main\n\
+         SHA256:\n {} {} main/binary-amd64/Packages\n",
+        Sha256::of(packages.as_bytes()),
+        packages.len()
+    )
+}
+
+#[test]
+fn lists_that_are_older_than_the_mirror_are_read_again() {
+    let mirror = FakeMirror::new("[trusted=yes]", Reply::Good(body()));
+    let done = format!("done {}", Sha256::of(&body()));
+    assert_eq!(mirror.fetch("1.0"), done);
+    let asked = mirror.server.targets().len();
+    assert_eq!(mirror.fetch("1.0"), done);
+    assert_eq!(mirror.server.targets().len(), asked);
+
+    // A new version takes the place of the old one.
+    let cache = mirror.folder.path().join("cache");
+    let entry = tcforge::fetch::Cache::at(cache).path_of(&Sha256::of(&body()));
+    fs::remove_file(entry).unwrap();
+    *mirror.version.lock().unwrap() = "1.1";
+    assert_eq!(
+        mirror.fetch("1.0"),
+        "error NoVersion { origin: \"debian:bullseye/tool=1.0\", there: [\"1.1\"] }"
+    );
+    assert_eq!(mirror.server.targets()[asked], "/debian/pool/tool_1.0_amd64.deb");
+    assert_eq!(mirror.fetch("1.1"), done);
+}
+
+#[test]
+fn a_package_that_the_index_does_not_vouch_for_is_refused() {
+    let mirror = FakeMirror::new("[trusted=yes]", Reply::Good(vec![7; 100_000]));
+    let said = mirror.fetch("1.0");
+    assert!(said.starts_with("error Apt {"), "{said}");
+    assert!(said.contains("Hash Sum mismatch"), "{said}");
+    let left = super::left(mirror.folder.path());
+    assert_eq!((left.entries, left.parts), (vec![], vec![]));
+}
+
+#[test]
+fn a_suite_without_a_signature_is_refused() {
+    let mirror = FakeMirror::new("", Reply::Good(body()));
+    let said = mirror.fetch("1.0");
+    assert!(said.starts_with("error Apt {"), "{said}");
+    assert!(said.contains("is not signed"), "{said}");
+    assert!(
+        !mirror
+            .server
+            .targets()
+            .iter()
+            .any(|target| target.contains("/pool/"))
+    );
+}
+
+/// A registry with one package of one version.
+fn registry(integrity: &'static str, long_only: bool) -> Arc<Server> {
+    Arc::new(Server::new(move |_, request| {
+        let host = request.header("host");
+        let manifest = json!({"dist": {
+            "tarball": format!("http://upstream.invalid/@scope/tool/-/tool-1.0.0.tgz?{host}"),
+            "integrity": integrity,
+        }});
+        let long = json!({"versions": {"1.0.0": manifest, "0.9.0": manifest}});
+        match request.target.as_str() {
+            "/npm/@scope%2ftool/1.0.0" if !long_only => Reply::Whole(manifest.to_string().into()),
+            "/npm/@scope%2ftool" => Reply::Whole(long.to_string().into()),
+            "/npm/@scope/tool/-/tool-1.0.0.tgz" => Reply::Good(body()),
+            _ => Reply::status(404),
+        }
+    }))
+}
+
+/// The body's sum: `openssl dgst -sha512 -binary | base64`.
+const INTEGRITY: &str =
+    "sha512-+Y+68qXZImJTZr2eUf5Zit5j7mwzcezBgee8D7cv0WRiIwq1CfemyKU9pInfELw+6+d3LzOFciC6+2Wel7/kNg==";
+
+#[test]
+fn the_npm_registry_is_the_one_that_is_set_up() {
+    let tool = |version: &str| wanted(&format!("npm:@scope/tool@{version}"), &body());
+    let done = format!("done {}", Sha256::of(&body()));
+    let short = ["/npm/@scope%2ftool/1.0.0", "/npm/@scope/tool/-/tool-1.0.0.tgz"];
+    let long = [
+        "/npm/@scope%2ftool/1.0.0",
+        "/npm/@scope%2ftool",
+        "/npm/@scope/tool/-/tool-1.0.0.tgz",
+    ];
+    // Without npm on the path, and with it.
+    let path = std::env::var("PATH").unwrap();
+    for (path, long_only, asked) in [
+        ("/nowhere", false, &short[..]),
+        ("/nowhere", true, &long[..]),
+        (&path, false, &short[..]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let server = registry(INTEGRITY, long_only);
+        let url = server.url("/npm/");
+        let environment = [("PATH", path), ("npm_config_registry", url.as_str())];
+        assert_eq!(said(folder.path(), &tool("1.0.0"), &environment), done);
+        assert_eq!(server.targets(), asked);
+    }
+
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().to_str().unwrap();
+    let server = registry(INTEGRITY, false);
+    let bare = [("PATH", "/nowhere"), ("HOME", home)];
+    let none = said(folder.path(), &tool("1.0.0"), &bare);
+    assert!(none.starts_with("error NoRegistry {"), "{none}");
+    let npmrc = format!(
+        "registry=http://127.0.0.1:9/\n@scope:registry={}\n",
+        server.url("/npm")
+    );
+    fs::write(folder.path().join(".npmrc"), npmrc).unwrap();
+    let gone = said(folder.path(), &tool("2.0.0"), &bare);
+    assert_eq!(
+        gone,
+        "error NoVersion { origin: \"npm:@scope/tool@2.0.0\", there: [\"1.0.0\", \"0.9.0\"] }"
+    );
+    assert_eq!(said(folder.path(), &tool("1.0.0"), &bare), done);
+}
+
+#[test]
+fn an_npm_archive_that_its_registry_does_not_vouch_for_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = registry("sha512-AAAA", false);
+    let url = server.url("/npm/");
+    let tool = wanted("npm:@scope/tool@1.0.0", &body());
+    let said = said(
+        folder.path(),
+        &tool,
+        &[("PATH", "/nowhere"), ("npm_config_registry", &url)],
+    );
+    assert!(said.starts_with("error Integrity {"), "{said}");
+    assert!(said.contains(INTEGRITY), "{said}");
+    assert_eq!(super::left(folder.path()).parts, [""; 0]);
+}
