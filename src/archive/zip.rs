@@ -92,8 +92,8 @@ fn at<R: Read + Seek>(input: &mut R, position: u64, buf: &mut [u8]) -> Result<()
         .and_then(|_| fill(input, buf));
     match read {
         Ok(n) if n == buf.len() => Ok(()),
-        Ok(_) => Err(ArchiveError::Truncated { place: Place::Start }),
-        Err(error) => Err(archive_error(error, Place::Start)),
+        Ok(_) => Err(ArchiveError::Truncated { place: Place::End }),
+        Err(error) => Err(archive_error(error, Place::End)),
     }
 }
 
@@ -126,12 +126,12 @@ impl End {
             }
             Some(_) => Err(ArchiveError::Trailing {
                 end: "the end record of the zip archive",
-                place: Place::Start,
+                place: Place::End,
             }),
             None => {
                 let mut first = [0; 4];
                 match at(input, 0, &mut first) {
-                    Ok(()) if first == *b"PK\x03\x04" => Err(ArchiveError::Truncated { place: Place::Start }),
+                    Ok(()) if first == *b"PK\x03\x04" => Err(ArchiveError::Truncated { place: Place::End }),
                     Err(error @ ArchiveError::Read { .. }) => Err(error),
                     _ => Err(ArchiveError::NotThisFormat {
                         expected: "a zip archive",
