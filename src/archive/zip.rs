@@ -14,7 +14,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use ::zip::read::{ArchiveOffset, Config, ZipFile};
 use ::zip::result::ZipError;
-use ::zip::{CompressionMethod, ZipArchive, ZipReadOptions};
+use ::zip::{CompressionMethod, System, ZipArchive, ZipReadOptions};
 
 use super::error::{ArchiveError, EntryName, Place};
 use super::limits::Limits;
@@ -345,11 +345,21 @@ fn read_entry<R: Read + Seek>(
     }
 }
 
+/// The Unix mode, of which the library drops setuid and setgid.
+fn mode<R: Read>(file: &ZipFile<'_, R>, slash: bool) -> u32 {
+    let unix = file.external_attributes() >> 16;
+    match file.unix_mode() {
+        Some(_) if file.system() == System::Unix && unix != 0 => unix,
+        Some(mode) if file.system() != System::Unix => mode,
+        _ if slash => 0o040_755,
+        _ => 0o100_644,
+    }
+}
+
 fn put<R: Read>(file: ZipFile<'_, R>, tree: &mut Tree<'_>) -> Result<(), ArchiveError> {
     let name = EntryName::from(file.name_raw());
     let slash = file.name_raw().ends_with(b"/");
-    let default = if slash { 0o040_755 } else { 0o100_644 };
-    let mode = file.unix_mode().unwrap_or(default);
+    let mode = mode(&file, slash);
     let permissions = (mode & 0o7777) as u16;
     let size = file.size();
     let wrong = |reason| ArchiveError::Header {
