@@ -42,34 +42,42 @@ fn assert_closed(stage: &Stage) {
             assert!(stage.get(&above).unwrap().is_dir(), "{path}");
         }
         if let Kind::Symlink(target) = &node.kind {
-            assert!(follow(stage, path, target, 40), "{path} -> {target:?}");
+            let leads = walk(stage, path.parent().unwrap(), target, &mut 40);
+            assert_ne!(leads, Err(Nowhere::Out), "{path} -> {}", target.escape_ascii());
         }
     }
 }
 
-/// Whether a link stays in the tree, followed as the kernel does it. A chain of
-/// more links than the kernel follows leads nowhere.
-fn follow(stage: &Stage, link: &TreePath, target: &[u8], links: u32) -> bool {
-    walk(stage, link.parent().unwrap(), target, links).is_some()
+/// Why a link leads nowhere.
+#[derive(Debug, PartialEq)]
+enum Nowhere {
+    /// It leaves the tree.
+    Out,
+    /// It goes through more links than the kernel follows.
+    Loop,
 }
 
-fn walk(stage: &Stage, start: TreePath, target: &[u8], links: u32) -> Option<TreePath> {
+/// Where a link leads, followed as the kernel does it.
+fn walk(stage: &Stage, start: TreePath, target: &[u8], links: &mut u32) -> Result<TreePath, Nowhere> {
     let mut at = if target.starts_with(b"/") { TreePath::root() } else { start };
     for component in target.split(|byte| *byte == b'/') {
         match component {
             b"" | b"." => {}
-            b".." => at = at.parent()?,
+            b".." => at = at.parent().ok_or(Nowhere::Out)?,
             name => {
                 let below = at.join(&TreePath::parse(name).unwrap());
                 at = match stage.get(&below).map(|node| &node.kind) {
-                    Some(Kind::Symlink(_)) if links == 0 => return Some(TreePath::root()),
-                    Some(Kind::Symlink(target)) => walk(stage, at, target, links - 1)?,
+                    Some(Kind::Symlink(_)) if *links == 0 => return Err(Nowhere::Loop),
+                    Some(Kind::Symlink(target)) => {
+                        *links -= 1;
+                        walk(stage, at, target, links)?
+                    }
                     _ => below,
                 };
             }
         }
     }
-    Some(at)
+    Ok(at)
 }
 
 /// An archive with something of everything.
