@@ -37,8 +37,9 @@ pub(super) fn read<R: Read + Seek>(
 ) -> Result<Stage, ArchiveError> {
     let end = End::find(&mut input)?;
     let listed = directory(&mut input, &end, limits)?;
-    let mut config = Config::default();
-    config.archive_offset = ArchiveOffset::Known(0);
+    let config = Config {
+        archive_offset: ArchiveOffset::Known(0),
+    };
     let mut archive = ZipArchive::with_config(config, input).map_err(|error| failed(error, Place::Start))?;
     if archive.central_directory_start() != end.directory || archive.len() != listed.len() {
         return Err(malformed("it has more than one directory"));

@@ -1,9 +1,11 @@
 //! Reading archives: honest ones made by the usual programs, and every kind of
 //! hostile one.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod bytes;
-mod hostile;
 mod honest;
+mod hostile;
 mod random;
 
 use std::io::Cursor;

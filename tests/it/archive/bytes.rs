@@ -4,10 +4,10 @@ use std::io::Write;
 
 /// A tar archive under way.
 #[derive(Default, Clone)]
-pub struct Tar(Vec<u8>);
+pub(super) struct Tar(Vec<u8>);
 
 /// The header of a file, 644, with the magic of ustar.
-pub fn header(kind: u8, name: &[u8], size: usize) -> [u8; 512] {
+pub(super) fn header(kind: u8, name: &[u8], size: usize) -> [u8; 512] {
     let mut header = [0; 512];
     header[..name.len()].copy_from_slice(name);
     header[100..108].copy_from_slice(b"0000644\0");
@@ -21,19 +21,25 @@ pub fn header(kind: u8, name: &[u8], size: usize) -> [u8; 512] {
 }
 
 /// Writes the right checksum into a header.
-pub fn seal(header: &mut [u8]) {
+pub(super) fn seal(header: &mut [u8]) {
     header[148..156].fill(b' ');
     let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
     header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
 }
 
 impl Tar {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::default()
     }
 
     /// Any entry, with its header changed before the checksum is made.
-    pub fn edited(mut self, kind: u8, name: &[u8], data: &[u8], edit: impl FnOnce(&mut [u8; 512])) -> Self {
+    pub(super) fn edited(
+        mut self,
+        kind: u8,
+        name: &[u8],
+        data: &[u8],
+        edit: impl FnOnce(&mut [u8; 512]),
+    ) -> Self {
         let mut header = header(kind, name, data.len());
         edit(&mut header);
         seal(&mut header);
@@ -42,47 +48,50 @@ impl Tar {
     }
 
     /// Bytes, filled up to whole blocks.
-    pub fn data(mut self, data: &[u8]) -> Self {
+    pub(super) fn data(mut self, data: &[u8]) -> Self {
         self.0.extend(data);
         self.0.resize(self.0.len().next_multiple_of(512), 0);
         self
     }
 
-    pub fn entry(self, kind: u8, name: &str, data: &[u8]) -> Self {
+    pub(super) fn entry(self, kind: u8, name: &str, data: &[u8]) -> Self {
         self.edited(kind, name.as_bytes(), data, |_| {})
     }
 
-    pub fn file(self, name: &str) -> Self {
+    pub(super) fn file(self, name: &str) -> Self {
         self.entry(b'0', name, b"content")
     }
 
-    pub fn directory(self, name: &str) -> Self {
+    pub(super) fn directory(self, name: &str) -> Self {
         self.entry(b'5', name, b"")
     }
 
-    pub fn link(self, kind: u8, name: &str, target: &str) -> Self {
+    pub(super) fn link(self, kind: u8, name: &str, target: &str) -> Self {
         self.edited(kind, name.as_bytes(), b"", |header| {
             header[157..][..target.len()].copy_from_slice(target.as_bytes());
         })
     }
 
-    pub fn symlink(self, name: &str, target: &str) -> Self {
+    pub(super) fn symlink(self, name: &str, target: &str) -> Self {
         self.link(b'2', name, target)
     }
 
     /// A GNU long name (`L`) or long target (`K`).
-    pub fn long(self, kind: u8, text: &str) -> Self {
+    pub(super) fn long(self, kind: u8, text: &str) -> Self {
         self.entry(kind, "././@LongLink", format!("{text}\0").as_bytes())
     }
 
     /// A PAX header.
-    pub fn pax(self, records: &[(&str, &str)]) -> Self {
-        let data: String = records.iter().map(|(keyword, value)| record(keyword, value)).collect();
+    pub(super) fn pax(self, records: &[(&str, &str)]) -> Self {
+        let data: String = records
+            .iter()
+            .map(|(keyword, value)| record(keyword, value))
+            .collect();
         self.entry(b'x', "PaxHeaders/x", data.as_bytes())
     }
 
     /// A file of GNU tar's old sparse format with the given parts.
-    pub fn old_sparse(self, name: &str, size: u64, parts: &[(u64, u64)], data: &[u8]) -> Self {
+    pub(super) fn old_sparse(self, name: &str, size: u64, parts: &[(u64, u64)], data: &[u8]) -> Self {
         self.edited(b'S', name.as_bytes(), data, |header| {
             header[257..265].copy_from_slice(b"ustar  \0");
             for (at, (offset, length)) in parts.iter().enumerate() {
@@ -93,20 +102,15 @@ impl Tar {
         })
     }
 
-    /// The bytes so far, without an end mark.
-    pub fn cut(self) -> Vec<u8> {
-        self.0
-    }
-
     /// The whole archive.
-    pub fn end(mut self) -> Vec<u8> {
+    pub(super) fn end(mut self) -> Vec<u8> {
         self.0.extend([0; 1024]);
         self.0
     }
 }
 
 /// A PAX record.
-pub fn record(keyword: &str, value: &str) -> String {
+pub(super) fn record(keyword: &str, value: &str) -> String {
     let rest = format!(" {keyword}={value}\n");
     let mut length = rest.len();
     while length != rest.len() + length.to_string().len() {
@@ -116,10 +120,12 @@ pub fn record(keyword: &str, value: &str) -> String {
 }
 
 /// An ar archive of members.
-pub fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
+pub(super) fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut bytes = b"!<arch>\n".to_vec();
     for (name, data) in members {
-        write!(bytes, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100_644, data.len()).unwrap();
+        let size = data.len();
+        let header = format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, 100_644);
+        bytes.extend(header.as_bytes());
         bytes.extend(*data);
         bytes.resize(bytes.len().next_multiple_of(2), b'\n');
     }
@@ -127,24 +133,28 @@ pub fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 /// A Debian package with these data.
-pub fn deb(data: &[u8]) -> Vec<u8> {
+pub(super) fn deb(data: &[u8]) -> Vec<u8> {
     let control = Tar::new().file("./control").end();
-    ar(&[("debian-binary", b"2.0\n"), ("control.tar", &control), ("data.tar", data)])
+    ar(&[
+        ("debian-binary", b"2.0\n"),
+        ("control.tar", &control),
+        ("data.tar", data),
+    ])
 }
 
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-pub fn xz(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn xz(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 6);
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-pub fn zstd(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn zstd(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
     encoder.include_checksum(true).unwrap();
     encoder.write_all(bytes).unwrap();
@@ -153,25 +163,25 @@ pub fn zstd(bytes: &[u8]) -> Vec<u8> {
 
 /// An entry of a zip archive, stored as it is.
 #[derive(Clone)]
-pub struct ZipEntry {
+pub(super) struct ZipEntry {
     /// The name before the data.
-    pub local: Vec<u8>,
+    pub(super) local: Vec<u8>,
     /// The name in the directory.
-    pub listed: Vec<u8>,
-    pub data: Vec<u8>,
+    pub(super) listed: Vec<u8>,
+    pub(super) data: Vec<u8>,
     /// The size that both headers tell.
-    pub size: u32,
+    pub(super) size: u32,
     /// Unix mode.
-    pub mode: u32,
-    pub flags: u16,
-    pub method: u16,
-    pub crc: u32,
+    pub(super) mode: u32,
+    pub(super) flags: u16,
+    pub(super) method: u16,
+    pub(super) crc: u32,
     /// Bytes between this entry and the next.
-    pub gap: usize,
+    pub(super) gap: usize,
 }
 
 impl ZipEntry {
-    pub fn new(name: &str, mode: u32, data: &[u8]) -> Self {
+    pub(super) fn new(name: &str, mode: u32, data: &[u8]) -> Self {
         let mut crc = flate2::Crc::new();
         crc.update(data);
         Self {
@@ -187,7 +197,7 @@ impl ZipEntry {
         }
     }
 
-    pub fn file(name: &str) -> Self {
+    pub(super) fn file(name: &str) -> Self {
         Self::new(name, 0o100_644, b"content")
     }
 
@@ -207,7 +217,7 @@ impl ZipEntry {
 }
 
 /// A zip archive, whose directory can be changed before the end record is made.
-pub fn zip_edited(entries: &[ZipEntry], edit: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+pub(super) fn zip_edited(entries: &[ZipEntry], edit: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let (mut bytes, mut directory) = (Vec::new(), Vec::new());
     for entry in entries {
         let offset = bytes.len() as u32;
@@ -235,6 +245,6 @@ pub fn zip_edited(entries: &[ZipEntry], edit: impl FnOnce(&mut Vec<u8>)) -> Vec<
     bytes
 }
 
-pub fn zip(entries: &[ZipEntry]) -> Vec<u8> {
+pub(super) fn zip(entries: &[ZipEntry]) -> Vec<u8> {
     zip_edited(entries, |_| {})
 }

@@ -39,10 +39,18 @@ fn folder(long: bool) -> tempfile::TempDir {
     // 99 and 100 bytes, and a prefix.
     write(&"n".repeat(99), 0o644, b"99");
     write(&"m".repeat(100), 0o644, b"100");
-    write(&format!("{}/{}", "p".repeat(80), "f".repeat(80)), 0o644, b"prefix");
+    write(
+        &format!("{}/{}", "p".repeat(80), "f".repeat(80)),
+        0o644,
+        b"prefix",
+    );
     if long {
         write(&"l".repeat(200), 0o644, b"200");
-        write(&format!("{0}/{0}/{0}/{1}", "d".repeat(200), "ü".repeat(100)), 0o600, b"803");
+        write(
+            &format!("{0}/{0}/{0}/{1}", "d".repeat(200), "ü".repeat(100)),
+            0o600,
+            b"803",
+        );
         symlink("t".repeat(250), at("long link")).unwrap();
         fs::hard_link(at(&"l".repeat(200)), at("long hard link")).unwrap();
     }
@@ -107,7 +115,11 @@ fn every_compression_is_read_by_the_name_of_the_file() {
         ("gzip", &["-9"], "x.tar.gz"),
         ("gzip", &["-1"], "X-1.0.TGZ"),
         ("xz", &["-1"], "x.tar.xz"),
-        ("xz", &["-1", "-T2", "--block-size=65536", "--check=sha256"], "x.txz"),
+        (
+            "xz",
+            &["-1", "-T2", "--block-size=65536", "--check=sha256"],
+            "x.txz",
+        ),
         ("zstd", &["-3"], "x.tar.zst"),
         ("zstd", &["-19", "--long=27", "--no-check"], "x.tzst"),
     ] {
@@ -161,7 +173,10 @@ fn sparse_files_of_every_format_get_their_holes_back() {
     for end_in_hole in [true, false] {
         let dir = sparse_folder(end_in_hole);
         let blocks = fs::metadata(dir.path().join("sparse")).unwrap().blocks();
-        assert!(blocks * 512 < 1 << 20, "TMPDIR must be on a file system with holes");
+        assert!(
+            blocks * 512 < 1 << 20,
+            "TMPDIR must be on a file system with holes"
+        );
         for arguments in [
             &["--format=gnu"][..],
             &["--format=oldgnu"],
@@ -189,7 +204,8 @@ fn debian_packages_are_read() {
     symlink("/etc/alternatives/x", dir.path().join("bin/x")).unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let wanted = wanted(dir.path());
-    let control = "Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x <x@example.org>\nDescription: x\n";
+    let control =
+        "Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x <x@example.org>\nDescription: x\n";
     fs::create_dir(dir.path().join("DEBIAN")).unwrap();
     fs::write(dir.path().join("DEBIAN/control"), control).unwrap();
     let out = tempfile::tempdir().unwrap();
@@ -320,10 +336,24 @@ fn what_only_looks_hostile_is_taken() {
         (t().edited(b'0', b"a", b"content", binary_size), "a"),
         (t().entry(b'7', "a", b"content"), "a"),
         (t().entry(0, "a", b"content").entry(0, "d/", b""), "a"),
-        (t().pax(&[("size", "7"), ("path", "a"), ("path", "a")]).file("x"), "a"),
-        (t().pax(&[("mtime", "1.5"), ("SCHILY.xattr.x", "\0")]).long(b'L', "a").file("x"), "a"),
-        (t().long(b'K', "y").long(b'L', "z").symlink("x", "x").file("a"), "a"),
-        (t().entry(b'g', "g", record("comment", "x").as_bytes()).file("a"), "a"),
+        (
+            t().pax(&[("size", "7"), ("path", "a"), ("path", "a")]).file("x"),
+            "a",
+        ),
+        (
+            t().pax(&[("mtime", "1.5"), ("SCHILY.xattr.x", "\0")])
+                .long(b'L', "a")
+                .file("x"),
+            "a",
+        ),
+        (
+            t().long(b'K', "y").long(b'L', "z").symlink("x", "x").file("a"),
+            "a",
+        ),
+        (
+            t().entry(b'g', "g", record("comment", "x").as_bytes()).file("a"),
+            "a",
+        ),
     ] {
         let bytes = archive.end();
         let stage = read_bytes(&bytes, &tar(Compression::None)).unwrap();
@@ -344,7 +374,9 @@ fn what_only_looks_hostile_is_taken() {
 #[test]
 fn hard_links_share_their_content_and_mode() {
     let bytes = Tar::new()
-        .edited(b'0', b"a", b"content", |header| header[100..107].copy_from_slice(b"0004711"))
+        .edited(b'0', b"a", b"content", |header| {
+            header[100..107].copy_from_slice(b"0004711")
+        })
         .link(b'1', "b", "a")
         .symlink("l", "a")
         .link(b'1', "m", "l")
@@ -365,7 +397,9 @@ fn sizes_that_only_a_pax_header_can_tell_are_taken() {
     for field in [b"00000000000\0", b"77777777777\0"] {
         let bytes = Tar::new()
             .pax(&[("size", &size.to_string())])
-            .edited(b'0', b"huge", b"", |header| header[124..136].copy_from_slice(field))
+            .edited(b'0', b"huge", b"", |header| {
+                header[124..136].copy_from_slice(field)
+            })
             .end();
         let huge = Limits {
             total_bytes: u64::MAX,
@@ -425,7 +459,10 @@ impl Seek for Zeros {
 /// The most memory that this process ever had, in bytes.
 fn peak_memory() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
     line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
 }
 

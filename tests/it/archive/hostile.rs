@@ -39,20 +39,38 @@ fn t() -> Tar {
 fn names_links_and_types_are_refused() {
     let deep = "d/".repeat(48) + "d";
     let cases: &[(Tar, &str, &str)] = &[
-        (t().file("/etc/x"), "AbsoluteName", "the name `/etc/x` is absolute"),
-        (t().file("a/../../x"), "ParentName", "the name `a/../../x` has a `..` in it"),
-        (t().directory(".."), "ParentName", "the name `..` has a `..` in it"),
+        (
+            t().file("/etc/x"),
+            "AbsoluteName",
+            "the name `/etc/x` is absolute",
+        ),
+        (
+            t().file("a/../../x"),
+            "ParentName",
+            "the name `a/../../x` has a `..` in it",
+        ),
+        (
+            t().directory(".."),
+            "ParentName",
+            "the name `..` has a `..` in it",
+        ),
         (
             t().entry(b'0', "a\0b", b""),
             "NulName",
             "the name or target of `a` has a NUL byte in it",
         ),
         (
-            t().edited(b'2', b"l", b"", |header| header[157..160].copy_from_slice(b"a\0b")),
+            t().edited(b'2', b"l", b"", |header| {
+                header[157..160].copy_from_slice(b"a\0b")
+            }),
             "NulName",
             "the name or target of `l` has a NUL byte in it",
         ),
-        (t().file("./"), "Header", "the header of `./` is wrong: a file's name ends in `/`"),
+        (
+            t().file("./"),
+            "Header",
+            "the header of `./` is wrong: a file's name ends in `/`",
+        ),
         (t().file("."), "NoName", "`.` is no name for a file"),
         (t().symlink("./.", "x"), "NoName", "`./.` is no name for a link"),
         (
@@ -65,13 +83,37 @@ fn names_links_and_types_are_refused() {
             "ThroughSymlink",
             "`a/l/b/c` would be written through the symbolic link `a/l`",
         ),
-        (t().file("f").file("f/x"), "BelowFile", "`f/x` lies below `f`, which is a file"),
-        (t().file("f").file("./f"), "Duplicate", "`./f` is in the archive twice"),
-        (t().file("d/f").file("d"), "Duplicate", "`d` is in the archive twice"),
-        (t().file("f").directory("f/"), "Duplicate", "`f/` is in the archive twice"),
+        (
+            t().file("f").file("f/x"),
+            "BelowFile",
+            "`f/x` lies below `f`, which is a file",
+        ),
+        (
+            t().file("f").file("./f"),
+            "Duplicate",
+            "`./f` is in the archive twice",
+        ),
+        (
+            t().file("d/f").file("d"),
+            "Duplicate",
+            "`d` is in the archive twice",
+        ),
+        (
+            t().file("f").directory("f/"),
+            "Duplicate",
+            "`f/` is in the archive twice",
+        ),
         // The directory would change the mode of what the link leads to (CVE-2026-33056).
-        (t().symlink("l", "d").directory("l/."), "Duplicate", "`l/.` is in the archive twice"),
-        (t().symlink("l", "a").symlink("l", "b"), "Duplicate", "`l` is in the archive twice"),
+        (
+            t().symlink("l", "d").directory("l/."),
+            "Duplicate",
+            "`l/.` is in the archive twice",
+        ),
+        (
+            t().symlink("l", "a").symlink("l", "b"),
+            "Duplicate",
+            "`l` is in the archive twice",
+        ),
         (
             t().symlink("l", ""),
             "LinkLength",
@@ -153,8 +195,16 @@ fn names_links_and_types_are_refused() {
             "Special",
             "`p` is a named pipe, which an extension cannot hold",
         ),
-        (t().entry(b'M', "x", b""), "UnknownType", "`x` is of the unknown type `M`"),
-        (t().entry(0x1b, "x", b""), "UnknownType", "`x` is of the unknown type `\\x1B`"),
+        (
+            t().entry(b'M', "x", b""),
+            "UnknownType",
+            "`x` is of the unknown type `M`",
+        ),
+        (
+            t().entry(0x1b, "x", b""),
+            "UnknownType",
+            "`x` is of the unknown type `\\x1B`",
+        ),
         (
             t().file(&deep),
             "TooDeep",
@@ -163,12 +213,18 @@ fn names_links_and_types_are_refused() {
         (
             t().long(b'L', &"n".repeat(256)).file("x"),
             "NameTooLong",
-            &format!("a part of the name `{}…` has 256 bytes; 255 are allowed", "n".repeat(200)),
+            &format!(
+                "a part of the name `{}…` has 256 bytes; 255 are allowed",
+                "n".repeat(200)
+            ),
         ),
         (
             t().long(b'L', &("n/".repeat(513) + "n")).file("x"),
             "PathTooLong",
-            &format!("the name `{}…` has 1027 bytes; 1024 are allowed", "n/".repeat(100)),
+            &format!(
+                "the name `{}…` has 1027 bytes; 1024 are allowed",
+                "n/".repeat(100)
+            ),
         ),
         // What a terminal would act on is escaped.
         (
@@ -198,7 +254,11 @@ fn headers_that_are_wrong_or_disagree_are_refused() {
     let cases: Vec<(Tar, &str, String)> = vec![
         (size("0000000000x\0"), "Header", wrong("its size is not a number")),
         (size("-0000000001\0"), "Header", wrong("its size is not a number")),
-        (size("000\x0000000001"), "Header", wrong("its size is not a number")),
+        (
+            size("000\x0000000001"),
+            "Header",
+            wrong("its size is not a number"),
+        ),
         (
             t().edited(b'0', b"x", b"", |header| header[100] = b'9'),
             "Header",
@@ -214,9 +274,21 @@ fn headers_that_are_wrong_or_disagree_are_refused() {
             "Header",
             wrong("it is neither v7, ustar, GNU nor PAX"),
         ),
-        (t().entry(b'5', "x", b"data"), "Header", wrong("it is no file, and has a size")),
-        (t().entry(b'2', "x", b"data"), "Header", wrong("it is no file, and has a size")),
-        (t().entry(b'1', "x", b"data"), "Header", wrong("it is no file, and has a size")),
+        (
+            t().entry(b'5', "x", b"data"),
+            "Header",
+            wrong("it is no file, and has a size"),
+        ),
+        (
+            t().entry(b'2', "x", b"data"),
+            "Header",
+            wrong("it is no file, and has a size"),
+        ),
+        (
+            t().entry(b'1', "x", b"data"),
+            "Header",
+            wrong("it is no file, and has a size"),
+        ),
         (
             t().long(b'K', "y").file("x"),
             "Header",
@@ -242,17 +314,37 @@ fn headers_that_are_wrong_or_disagree_are_refused() {
             "NulName",
             "the name or target of `PaxHeaders/x` has a NUL byte in it".into(),
         ),
-        (raw_pax(b"9 path=x"), "PaxMalformed", pax("a record's length is wrong")),
-        (raw_pax(b"8 path=x\n"), "PaxMalformed", pax("a record does not end in a line feed")),
-        (raw_pax(b"x path=x\n"), "PaxMalformed", pax("a record's length is not a number")),
-        (raw_pax(b"path=x\n"), "PaxMalformed", pax("a record has no length")),
+        (
+            raw_pax(b"9 path=x"),
+            "PaxMalformed",
+            pax("a record's length is wrong"),
+        ),
+        (
+            raw_pax(b"8 path=x\n"),
+            "PaxMalformed",
+            pax("a record does not end in a line feed"),
+        ),
+        (
+            raw_pax(b"x path=x\n"),
+            "PaxMalformed",
+            pax("a record's length is not a number"),
+        ),
+        (
+            raw_pax(b"path=x\n"),
+            "PaxMalformed",
+            pax("a record has no length"),
+        ),
         (raw_pax(b"7 path\n"), "PaxMalformed", pax("a record has no `=`")),
         (
             raw_pax(b"5 =x\n"),
             "PaxMalformed",
             pax("a record's keyword is empty or has a NUL byte in it"),
         ),
-        (t().pax(&[("path", "")]).file("x"), "PaxMalformed", pax("a value is empty")),
+        (
+            t().pax(&[("path", "")]).file("x"),
+            "PaxMalformed",
+            pax("a value is empty"),
+        ),
         (
             t().pax(&[("size", "0x7")]).file("x"),
             "PaxMalformed",
@@ -274,18 +366,26 @@ fn headers_that_are_wrong_or_disagree_are_refused() {
             "the headers of `x` disagree about its size: `0` and `7`".into(),
         ),
         (
-            t().pax(&[("GNU.sparse.name", "evil"), ("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.realsize", "0")])
-                .entry(b'0', "x", b"0\n"),
+            t().pax(&[
+                ("GNU.sparse.name", "evil"),
+                ("GNU.sparse.major", "1"),
+                ("GNU.sparse.minor", "0"),
+                ("GNU.sparse.realsize", "0"),
+            ])
+            .entry(b'0', "x", b"0\n"),
             "PaxDisagrees",
             "the headers of `evil` disagree about its name: `evil` and `x`".into(),
         ),
         (
-            t().file("a").entry(b'g', "g", record("path", "x").as_bytes()).file("x"),
+            t().file("a")
+                .entry(b'g', "g", record("path", "x").as_bytes())
+                .file("x"),
             "PaxGlobal",
             "a global PAX header sets `path` for all that follows, after `a`".into(),
         ),
         (
-            t().entry(b'g', "g", record("GNU.sparse.offset", "1").repeat(1).as_bytes()).file("x"),
+            t().entry(b'g', "g", record("GNU.sparse.offset", "1").as_bytes())
+                .file("x"),
             "PaxMalformed",
             "the PAX header of `g` is malformed: a sparse file's offset has no length".into(),
         ),
@@ -350,20 +450,30 @@ fn headers_that_are_wrong_or_disagree_are_refused() {
             "Sparse",
             sparse("its parts are not as long as the data"),
         ),
-        (t().entry(b'S', "x", b""), "Sparse", sparse("the header is not GNU's")),
         (
-            t().pax(&[("GNU.sparse.major", "2"), ("GNU.sparse.minor", "0")]).file("x"),
+            t().entry(b'S', "x", b""),
             "Sparse",
-            sparse("its keywords do not fit together"),
+            sparse("the header is not GNU's"),
         ),
         (
-            t().pax(&[("GNU.sparse.size", "9"), ("GNU.sparse.realsize", "8")]).file("x"),
-            "Sparse",
-            sparse("its keywords do not fit together"),
-        ),
-        (
-            t().pax(&[("GNU.sparse.size", "9"), ("GNU.sparse.numblocks", "2"), ("GNU.sparse.map", "0,7")])
+            t().pax(&[("GNU.sparse.major", "2"), ("GNU.sparse.minor", "0")])
                 .file("x"),
+            "Sparse",
+            sparse("its keywords do not fit together"),
+        ),
+        (
+            t().pax(&[("GNU.sparse.size", "9"), ("GNU.sparse.realsize", "8")])
+                .file("x"),
+            "Sparse",
+            sparse("its keywords do not fit together"),
+        ),
+        (
+            t().pax(&[
+                ("GNU.sparse.size", "9"),
+                ("GNU.sparse.numblocks", "2"),
+                ("GNU.sparse.map", "0,7"),
+            ])
+            .file("x"),
             "Sparse",
             sparse("it has another number of parts than it says"),
         ),
@@ -373,15 +483,23 @@ fn headers_that_are_wrong_or_disagree_are_refused() {
             sparse("its type is not that of a file"),
         ),
         (
-            t().pax(&[("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.realsize", "9")])
-                .entry(b'0', "x", &[b'1'; 512]),
+            t().pax(&[
+                ("GNU.sparse.major", "1"),
+                ("GNU.sparse.minor", "0"),
+                ("GNU.sparse.realsize", "9"),
+            ])
+            .entry(b'0', "x", &[b'1'; 512]),
             "Sparse",
             sparse("it is not made of numbers"),
         ),
         (
-            t().pax(&[("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.realsize", "9")])
-                .entry(b'0', "x", "1\n".repeat(256).as_bytes())
-                .file("y"),
+            t().pax(&[
+                ("GNU.sparse.major", "1"),
+                ("GNU.sparse.minor", "0"),
+                ("GNU.sparse.realsize", "9"),
+            ])
+            .entry(b'0', "x", "1\n".repeat(256).as_bytes())
+            .file("y"),
             "Sparse",
             sparse("its parts are not as long as the data"),
         ),
@@ -416,7 +534,12 @@ fn archives_that_end_early_or_late_are_refused() {
         (cut(1024 + 512 + 1001), TAR, "Truncated", short("in `b`")),
         (cut(1024 + 512 + 1024), TAR, "Truncated", short("after `b`")),
         (cut(1024 + 512 + 1024 + 512), TAR, "Truncated", short("after `b`")),
-        (cut(1024 + 512 + 1024 + 1000), TAR, "Truncated", short("after `b`")),
+        (
+            cut(1024 + 512 + 1024 + 1000),
+            TAR,
+            "Truncated",
+            short("after `b`"),
+        ),
         (with(b"x"), TAR, "Trailing", mark.clone()),
         (with(&whole), TAR, "Trailing", mark.clone()),
         (
@@ -425,11 +548,36 @@ fn archives_that_end_early_or_late_are_refused() {
             "Trailing",
             mark.clone(),
         ),
-        (vec![], gz_format.clone(), "Truncated", short("before its first entry")),
-        (gz[..5].to_vec(), gz_format.clone(), "Truncated", short("before its first entry")),
-        (gz[..gz.len() - 9].to_vec(), gz_format.clone(), "Truncated", short("after `b`")),
-        (gz[..gz.len() - 8].to_vec(), gz_format.clone(), "Truncated", short("after `b`")),
-        (gz[..gz.len() - 1].to_vec(), gz_format.clone(), "Truncated", short("after `b`")),
+        (
+            vec![],
+            gz_format.clone(),
+            "Truncated",
+            short("before its first entry"),
+        ),
+        (
+            gz[..5].to_vec(),
+            gz_format.clone(),
+            "Truncated",
+            short("before its first entry"),
+        ),
+        (
+            gz[..gz.len() - 9].to_vec(),
+            gz_format.clone(),
+            "Truncated",
+            short("after `b`"),
+        ),
+        (
+            gz[..gz.len() - 8].to_vec(),
+            gz_format.clone(),
+            "Truncated",
+            short("after `b`"),
+        ),
+        (
+            gz[..gz.len() - 1].to_vec(),
+            gz_format.clone(),
+            "Truncated",
+            short("after `b`"),
+        ),
         (
             [&gz[..], b"\0"].concat(),
             gz_format.clone(),
@@ -475,8 +623,18 @@ fn archives_that_end_early_or_late_are_refused() {
             "Trailing",
             behind("the last member of the Debian package", "after `data.tar`"),
         ),
-        (package[..100].to_vec(), Format::Deb, "Truncated", short("in `control.tar`")),
-        (package[..package.len() - 1].to_vec(), Format::Deb, "Truncated", short("after `b`")),
+        (
+            package[..100].to_vec(),
+            Format::Deb,
+            "Truncated",
+            short("in `control.tar`"),
+        ),
+        (
+            package[..package.len() - 1].to_vec(),
+            Format::Deb,
+            "Truncated",
+            short("after `b`"),
+        ),
         (
             zip(&[ZipEntry::file("a")])[..60].to_vec(),
             Format::Zip,
@@ -544,7 +702,12 @@ fn more_than_the_limits_allow_is_refused() {
         ..limits()
     };
     let many = t().file("a").file("b").file("c").file("d").end();
-    let repeated = t().directory("a").directory("a").directory("a").directory("a").end();
+    let repeated = t()
+        .directory("a")
+        .directory("a")
+        .directory("a")
+        .directory("a")
+        .end();
     let implied = t().file("a/b/c/d").end();
     let big = t().entry(b'0', "big", &[7; 10_000]).end();
     let declared = t().edited(b'0', b"big", b"", |header| {
@@ -558,10 +721,9 @@ fn more_than_the_limits_allow_is_refused() {
     let bytes = |place: &str| format!("the archive holds more than 10000 bytes; the limit is passed {place}");
     let entries = |name: &str| format!("the archive has more than 3 entries; `{name}` is one too many");
     let header = |name: &str| format!("the headers of `{name}` take more than 2048 bytes");
-    let memory = |format: &str| {
-        format!("unpacking the {format} data would take more than 1048576 bytes of memory")
-    };
-    let map = "1\n".repeat(1) + &"0\n".repeat(3000);
+    let memory =
+        |format: &str| format!("unpacking the {format} data would take more than 1048576 bytes of memory");
+    let map = "1500\n".to_owned() + &"0\n".repeat(3000);
     let in_data = [
         ("GNU.sparse.major", "1"),
         ("GNU.sparse.minor", "0"),
@@ -582,11 +744,21 @@ fn more_than_the_limits_allow_is_refused() {
         (repeated, TAR, "TooManyEntries", entries("a")),
         (implied, TAR, "TooManyEntries", entries("a/b/c/d")),
         (big.clone(), TAR, "TooManyBytes", bytes("in `big`")),
-        (gzip(&big), tar(Compression::Gzip), "TooManyBytes", bytes("in `big`")),
+        (
+            gzip(&big),
+            tar(Compression::Gzip),
+            "TooManyBytes",
+            bytes("in `big`"),
+        ),
         (declared.end(), TAR, "TooManyBytes", bytes("in `big`")),
         (binary.end(), TAR, "TooManyBytes", bytes("in `big`")),
         (holes.end(), TAR, "TooManyBytes", bytes("in `holes`")),
-        (padding, tar(Compression::Gzip), "TooManyBytes", bytes("after `a`")),
+        (
+            padding,
+            tar(Compression::Gzip),
+            "TooManyBytes",
+            bytes("after `a`"),
+        ),
         (
             vec![0; 10_001],
             Format::from_file_name("prog").unwrap(),
@@ -618,14 +790,19 @@ fn more_than_the_limits_allow_is_refused() {
             header("././@LongLink"),
         ),
         (
-            t().pax(&in_data).entry(b'0', "map", map.replacen('1', "1500", 1).as_bytes()).end(),
+            t().pax(&in_data).entry(b'0', "map", map.as_bytes()).end(),
             TAR,
             "HeaderTooLong",
             header("map"),
         ),
         (more.end(), TAR, "HeaderTooLong", header("old")),
         (xz(&big), tar(Compression::Xz), "TooMuchMemory", memory("xz")),
-        (wide_zstd(&big), tar(Compression::Zstd), "TooMuchMemory", memory("zstd")),
+        (
+            wide_zstd(&big),
+            tar(Compression::Zstd),
+            "TooMuchMemory",
+            memory("zstd"),
+        ),
     ];
     for (bytes, format, variant, message) in cases {
         refused(&bytes, &format, &small, variant, &message);
@@ -677,7 +854,10 @@ fn debian_packages_that_are_not_are_refused() {
         ),
         (
             ar(&[version, ("control.tar.bz2", &control)]),
-            wrong("control.tar.bz2", "its compression is not read (gz, xz and zst are)"),
+            wrong(
+                "control.tar.bz2",
+                "its compression is not read (gz, xz and zst are)",
+            ),
         ),
         (malformed, wrong("debian-binary", "its header is malformed")),
         (number, wrong("debian-binary", "its header is malformed")),
@@ -707,9 +887,21 @@ fn zip_archives_that_lie_are_refused() {
     let wrong = |name: &str, reason: &str| format!("the header of `{name}` is wrong: {reason}");
     let special = |kind: &str| format!("`a` is a {kind}, which an extension cannot hold");
     let cases: Vec<(Vec<u8>, &str, String)> = vec![
-        (zip(&[file("/a")]), "AbsoluteName", "the name `/a` is absolute".into()),
-        (zip(&[file("../a")]), "ParentName", "the name `../a` has a `..` in it".into()),
-        (zip(&[file("a"), file("a")]), "Duplicate", "`a` is in the archive twice".into()),
+        (
+            zip(&[file("/a")]),
+            "AbsoluteName",
+            "the name `/a` is absolute".into(),
+        ),
+        (
+            zip(&[file("../a")]),
+            "ParentName",
+            "the name `../a` has a `..` in it".into(),
+        ),
+        (
+            zip(&[file("a"), file("a")]),
+            "Duplicate",
+            "`a` is in the archive twice".into(),
+        ),
         (
             zip(&[of("d/", 0o40_755), of("d/", 0o40_755)]),
             "Duplicate",
@@ -754,15 +946,31 @@ fn zip_archives_that_lie_are_refused() {
             "Header",
             wrong("a/", "it is no file, and has a size"),
         ),
-        (edited(|entry| entry.flags = 1), "Encrypted", "`a` is encrypted".into()),
+        (
+            edited(|entry| entry.flags = 1),
+            "Encrypted",
+            "`a` is encrypted".into(),
+        ),
         (
             edited(|entry| entry.method = 12),
             "ZipMethod",
             "`a` is compressed by the method Bzip2, which is not read".into(),
         ),
-        (edited(|entry| entry.local = b"b".into()), "ZipDisagrees", disagree.into()),
-        (edited(|entry| entry.crc ^= 1), "Corrupt", "the zip data are damaged in `a`".into()),
-        (edited(|entry| entry.size = 6), "Corrupt", "the zip data are damaged in `a`".into()),
+        (
+            edited(|entry| entry.local = b"b".into()),
+            "ZipDisagrees",
+            disagree.into(),
+        ),
+        (
+            edited(|entry| entry.crc ^= 1),
+            "Corrupt",
+            "the zip data are damaged in `a`".into(),
+        ),
+        (
+            edited(|entry| entry.size = 6),
+            "Corrupt",
+            "the zip data are damaged in `a`".into(),
+        ),
         (
             edited(|entry| entry.size = 8),
             "Truncated",
@@ -834,7 +1042,10 @@ fn a_disk_that_fails_is_told() {
 fn a_full_disk_is_told() {
     if !is_child() {
         // Files of the child may have 16 blocks of 512 bytes.
-        in_child("archive::hostile::a_full_disk_is_told", "trap '' XFSZ; ulimit -f 16");
+        in_child(
+            "archive::hostile::a_full_disk_is_told",
+            "trap '' XFSZ; ulimit -f 16",
+        );
         return;
     }
     let bytes = t().entry(b'0', "big", &[7; 20_000]).end();
@@ -855,6 +1066,9 @@ fn every_error_has_a_case() {
     assert!(variants.len() > 40, "{variants:?}");
     for variant in variants {
         let wanted = format!("\"{variant}\"");
-        assert!(include_str!("hostile.rs").contains(&wanted), "{variant} has no case");
+        assert!(
+            include_str!("hostile.rs").contains(&wanted),
+            "{variant} has no case"
+        );
     }
 }

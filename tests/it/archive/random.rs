@@ -37,7 +37,11 @@ fn small() -> Limits {
 fn assert_closed(stage: &Stage) {
     for (path, node) in stage.iter() {
         let components: Vec<_> = path.components().collect();
-        assert!(components.iter().all(|c| !c.is_empty() && *c != b"." && *c != b".."));
+        assert!(
+            components
+                .iter()
+                .all(|c| !c.is_empty() && *c != b"." && *c != b"..")
+        );
         if let Some(above) = path.parent() {
             assert!(stage.get(&above).unwrap().is_dir(), "{path}");
         }
@@ -59,7 +63,11 @@ enum Nowhere {
 
 /// Where a link leads, followed as the kernel does it.
 fn walk(stage: &Stage, start: TreePath, target: &[u8], links: &mut u32) -> Result<TreePath, Nowhere> {
-    let mut at = if target.starts_with(b"/") { TreePath::root() } else { start };
+    let mut at = if target.starts_with(b"/") {
+        TreePath::root()
+    } else {
+        start
+    };
     for component in target.split(|byte| *byte == b'/') {
         match component {
             b"" | b"." => {}
@@ -98,7 +106,11 @@ fn varied() -> Vec<u8> {
             ("GNU.sparse.name", "t"),
             ("GNU.sparse.realsize", "2000"),
         ])
-        .entry(b'0', "GNUSparseFile.1/t", &[&b"1\n9\n3\n"[..], &[0; 506], b"abc"].concat())
+        .entry(
+            b'0',
+            "GNUSparseFile.1/t",
+            &[&b"1\n9\n3\n"[..], &[0; 506], b"abc"].concat(),
+        )
         .pax(&[
             ("GNU.sparse.size", "9"),
             ("GNU.sparse.numblocks", "1"),
@@ -115,7 +127,7 @@ fn name() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..2048)) {
