@@ -52,6 +52,8 @@ pub enum Place {
     In(EntryName),
     /// Between this entry and what should come next.
     After(EntryName),
+    /// Behind all entries.
+    End,
 }
 
 impl fmt::Display for Place {
@@ -60,6 +62,7 @@ impl fmt::Display for Place {
             Self::Start => f.write_str("before its first entry"),
             Self::In(name) => write!(f, "in `{name}`"),
             Self::After(name) => write!(f, "after `{name}`"),
+            Self::End => f.write_str("at its end"),
         }
     }
 }
@@ -326,7 +329,7 @@ pub enum ArchiveError {
     },
     /// A device, a named pipe or a socket.
     #[error("`{entry}` is a {kind}, which an extension cannot hold")]
-    #[diagnostic(help("{HOSTILE}"))]
+    #[diagnostic(help("Tiny Core makes its own devices: take another release file"))]
     Special {
         /// The entry.
         entry: EntryName,

@@ -293,7 +293,7 @@ impl<R: BufRead> Decoder<R> {
 
 enum State<R: BufRead> {
     Between(R),
-    In(Decoder<R>),
+    In(Box<Decoder<R>>),
     End,
 }
 
@@ -316,7 +316,8 @@ impl<R: BufRead> Streams<R> {
             (Some(_), false) => return Err(StreamError::NotThisFormat(self.codec.is).into()),
         }
         self.any = true;
-        Ok(State::In(self.codec.decoder(input, self.memory)?))
+        let decoder = self.codec.decoder(input, self.memory)?;
+        Ok(State::In(Box::new(decoder)))
     }
 }
 

@@ -14,7 +14,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use ::zip::read::{ArchiveOffset, Config, ZipFile};
 use ::zip::result::ZipError;
-use ::zip::{CompressionMethod, ZipArchive, ZipReadOptions};
+use ::zip::{CompressionMethod, System, ZipArchive, ZipReadOptions};
 
 use super::error::{ArchiveError, EntryName, Place};
 use super::limits::Limits;
@@ -37,8 +37,9 @@ pub(super) fn read<R: Read + Seek>(
 ) -> Result<Stage, ArchiveError> {
     let end = End::find(&mut input)?;
     let listed = directory(&mut input, &end, limits)?;
-    let mut config = Config::default();
-    config.archive_offset = ArchiveOffset::Known(0);
+    let config = Config {
+        archive_offset: ArchiveOffset::Known(0),
+    };
     let mut archive = ZipArchive::with_config(config, input).map_err(|error| failed(error, Place::Start))?;
     if archive.central_directory_start() != end.directory || archive.len() != listed.len() {
         return Err(malformed("it has more than one directory"));
@@ -92,8 +93,8 @@ fn at<R: Read + Seek>(input: &mut R, position: u64, buf: &mut [u8]) -> Result<()
         .and_then(|_| fill(input, buf));
     match read {
         Ok(n) if n == buf.len() => Ok(()),
-        Ok(_) => Err(ArchiveError::Truncated { place: Place::Start }),
-        Err(error) => Err(archive_error(error, Place::Start)),
+        Ok(_) => Err(ArchiveError::Truncated { place: Place::End }),
+        Err(error) => Err(archive_error(error, Place::End)),
     }
 }
 
@@ -126,12 +127,12 @@ impl End {
             }
             Some(_) => Err(ArchiveError::Trailing {
                 end: "the end record of the zip archive",
-                place: Place::Start,
+                place: Place::End,
             }),
             None => {
                 let mut first = [0; 4];
                 match at(input, 0, &mut first) {
-                    Ok(()) if first == *b"PK\x03\x04" => Err(ArchiveError::Truncated { place: Place::Start }),
+                    Ok(()) if first == *b"PK\x03\x04" => Err(ArchiveError::Truncated { place: Place::End }),
                     Err(error @ ArchiveError::Read { .. }) => Err(error),
                     _ => Err(ArchiveError::NotThisFormat {
                         expected: "a zip archive",
@@ -345,11 +346,21 @@ fn read_entry<R: Read + Seek>(
     }
 }
 
+/// The Unix mode, of which the library drops setuid and setgid.
+fn mode<R: Read>(file: &ZipFile<'_, R>, slash: bool) -> u32 {
+    let unix = file.external_attributes() >> 16;
+    match file.unix_mode() {
+        Some(_) if file.system() == System::Unix && unix != 0 => unix,
+        Some(mode) if file.system() != System::Unix => mode,
+        _ if slash => 0o040_755,
+        _ => 0o100_644,
+    }
+}
+
 fn put<R: Read>(file: ZipFile<'_, R>, tree: &mut Tree<'_>) -> Result<(), ArchiveError> {
     let name = EntryName::from(file.name_raw());
     let slash = file.name_raw().ends_with(b"/");
-    let default = if slash { 0o040_755 } else { 0o100_644 };
-    let mode = file.unix_mode().unwrap_or(default);
+    let mode = mode(&file, slash);
     let permissions = (mode & 0o7777) as u16;
     let size = file.size();
     let wrong = |reason| ArchiveError::Header {

@@ -29,10 +29,12 @@ impl Header {
                 place: place.clone(),
             });
         }
-        // A header of the time before ustar has nothing where the magic is.
+        // A header of the time before ustar has nothing where the magic is;
+        // star's is ustar's but for times in the name's prefix.
         let old = block[257..265].iter().all(|byte| *byte == 0);
-        if !old && raw.as_ustar().is_none() && raw.as_gnu().is_none() {
-            return Err(wrong("it is of no known kind of tar"));
+        let star = block.ends_with(b"tar\0");
+        if star || !(old || raw.as_ustar().is_some() || raw.as_gnu().is_some()) {
+            return Err(wrong("it is neither v7, ustar, GNU nor PAX"));
         }
         let size = number(&raw.as_old().size).ok_or_else(|| wrong("its size is not a number"))?;
         let name = name(raw)?;
@@ -98,8 +100,8 @@ fn checksum(block: &[u8; BLOCK]) -> u64 {
         .sum()
 }
 
-/// A field that is filled up with NULs; `None` if something is behind the first.
-fn text(field: &[u8]) -> Option<&[u8]> {
+/// A text that is filled up with NULs; `None` if something is behind the first.
+pub(super) fn text(field: &[u8]) -> Option<&[u8]> {
     let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
     let (text, rest) = field.split_at(end);
     rest.iter().all(|byte| *byte == 0).then_some(text)

@@ -22,7 +22,7 @@ mod sparse;
 
 use std::io::Read;
 
-use self::header::{BLOCK, Header};
+use self::header::{BLOCK, Header, text};
 use self::member::{Data, Extended, Kind, Member};
 use self::pax::Records;
 use self::sparse::{Map, MapError, MapSource};
@@ -165,22 +165,17 @@ impl Reader<'_, '_> {
         Ok(data)
     }
 
-    /// A GNU long name: the data up to the NUL at their end.
+    /// A GNU long name: the data up to the NULs at their end.
     fn long_name(&mut self, header: &Header) -> Result<Vec<u8>, ArchiveError> {
-        let mut data = self.data(header)?;
-        if data.last() == Some(&0) {
-            data.pop();
-        }
-        if data.contains(&0) {
-            return Err(ArchiveError::NulName { entry: data.into() });
-        }
-        if data.is_empty() {
-            return Err(ArchiveError::Header {
+        let data = self.data(header)?;
+        match text(&data) {
+            Some(b"") => Err(ArchiveError::Header {
                 entry: header.name.clone(),
                 reason: "it gives an empty name",
-            });
+            }),
+            Some(name) => Ok(name.to_vec()),
+            None => Err(ArchiveError::NulName { entry: data.into() }),
         }
-        Ok(data)
     }
 
     fn skip_padding(&mut self, size: u64, place: Place) -> Result<(), ArchiveError> {

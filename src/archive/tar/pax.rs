@@ -36,7 +36,7 @@ impl Records {
             records.add(record)?;
             data = rest;
         }
-        if records.blocks.len() % 2 != 0 {
+        if !records.blocks.len().is_multiple_of(2) {
             return Err(records.malformed("a sparse file's offset has no length"));
         }
         Ok(records)
@@ -49,7 +49,7 @@ impl Records {
             _ => return self.set(keyword, value),
         };
         match decimal(value) {
-            Some(number) if is_length == (self.blocks.len() % 2 == 1) => {
+            Some(number) if is_length != self.blocks.len().is_multiple_of(2) => {
                 self.blocks.push(number);
                 Ok(())
             }

@@ -119,7 +119,7 @@ impl MapSource {
         Ok(Self::Old {
             parts,
             size: number(&gnu.realsize).ok_or("the size is not a number")?,
-            more: gnu.is_extended(),
+            more: flag(gnu.isextended)?,
         })
     }
 
@@ -151,11 +151,20 @@ impl MapSource {
                     let mut block = ::tar::GnuExtSparseHeader::new();
                     Exact::new(input, BLOCK as u64).read_exact(block.as_mut_bytes())?;
                     push_parts(&mut parts, block.sparse())?;
-                    more = block.is_extended();
+                    more = flag(block.isextended)?;
                 }
                 Ok(Map::new(parts, size, stored)?)
             }
         }
+    }
+}
+
+/// Whether a further block follows. Readers differ in what else than 1 says so.
+fn flag(field: [u8; 1]) -> Result<bool, &'static str> {
+    match field {
+        [0] => Ok(false),
+        [1] => Ok(true),
+        _ => Err("it does not say whether there is more of it"),
     }
 }
 
