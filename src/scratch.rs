@@ -9,6 +9,7 @@ use std::sync::Mutex;
 /// The beginning of the name of everything that is under way.
 pub const PREFIX: &str = ".tcforge-";
 
+static HELD: Mutex<()> = Mutex::new(());
 static LIVE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// A folder in which outputs are made before they get their names. It lies
@@ -46,8 +47,16 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes every scratch folder of this process: for the interrupt handler.
+/// While this is held, an interrupt waits: what gets its names now gets all of
+/// them.
+pub fn hold_interrupts() -> impl Drop {
+    HELD.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Removes every scratch folder of this process: for the interrupt handler,
+/// which ends the program then. Nothing can be published any more.
 pub fn remove_all() {
+    std::mem::forget(hold_interrupts());
     for path in live().drain(..) {
         let _ = fs::remove_dir_all(path);
     }

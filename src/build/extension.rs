@@ -10,7 +10,7 @@ use crate::audit;
 use crate::base::Base;
 use crate::progress::Progress;
 use crate::project::Project;
-use crate::scratch::Scratch;
+use crate::scratch::{self, Scratch};
 use crate::stage::{Stage, apply_rules, written_at_run_time};
 use crate::tcz::side::{self, Dependency, Info, SideFiles, Sums, Upstream};
 use crate::tcz::squashfs::{self, PackOptions};
@@ -116,6 +116,7 @@ pub(super) fn publish<'a>(
 ) -> Result<(), BuildError> {
     let lock = File::open(out).map_err(|source| BuildError::write(out, source))?;
     lock.lock().map_err(|source| BuildError::write(out, source))?;
+    let _all_or_nothing = scratch::hold_interrupts();
     for extension in extensions {
         remove_old_side_files(&extension.file_name, scratch.path(), out)?;
         for made in files_of(&extension.file_name, scratch.path())? {

@@ -102,6 +102,7 @@ fn source_date_epoch() -> miette::Result<Option<u32>> {
 }
 
 /// On Ctrl-C, SIGTERM and SIGHUP: nothing half-made is left behind.
+#[expect(clippy::exit, reason = "the handler runs on a thread of its own; nobody else would end the program")]
 fn remove_half_made_on_interrupt() {
     let handler = || {
         scratch::remove_all();
