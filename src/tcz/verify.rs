@@ -107,12 +107,7 @@ pub fn verify(
     verifiable(stage)?;
     let image = Image::open(image)?;
     let root = TreePath::root();
-    differs(
-        &root,
-        "block size",
-        options.block_size.get(),
-        image.block_size(),
-    )?;
+    differs(&root, "block size", options.block_size.get(), image.block_size())?;
     differs(&root, "image time", options.time, image.time())?;
     differs(&root, "inodes", written.counts.inodes, image.inodes())?;
     let nodes = image.nodes()?;
@@ -228,9 +223,7 @@ fn check_all(image: &Image, files: Vec<Check<'_>>, threads: usize) -> Result<(),
         Ok(())
     };
     thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.min(units.len()))
-            .map(|_| scope.spawn(work))
-            .collect();
+        let others: Vec<_> = (1..threads.min(units.len())).map(|_| scope.spawn(work)).collect();
         let mut result = work();
         for other in others {
             let other = other.join();

@@ -102,7 +102,9 @@ impl FromStr for BlockSize {
     type Err = OptionError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bytes = text.parse().map_err(|_| OptionError::BlockSize(text.to_owned()))?;
+        let bytes = text
+            .parse()
+            .map_err(|_| OptionError::BlockSize(text.to_owned()))?;
         Self::new(bytes)
     }
 }

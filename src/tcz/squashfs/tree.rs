@@ -51,7 +51,12 @@ impl Tables {
             .flat_map(|reference| reference.packed().to_le_bytes());
         let fragments = data.fragments.iter().flat_map(|fragment| {
             let unused = [0; 4];
-            [&fragment.start.to_le_bytes()[..], &fragment.size.to_le_bytes(), &unused].concat()
+            [
+                &fragment.start.to_le_bytes()[..],
+                &fragment.size.to_le_bytes(),
+                &unused,
+            ]
+            .concat()
         });
         let id_bytes = ids.0.iter().flat_map(|id| id.to_le_bytes());
         Ok(Self {
