@@ -145,6 +145,7 @@ impl Stage {
     }
 
     fn make_parents(&mut self, path: &TreePath) -> Result<(), StageError> {
+        let mut missing = Vec::new();
         for above in path.ancestors() {
             match self.nodes.get(&above) {
                 Some(node) if node.is_dir() => break,
@@ -154,11 +155,11 @@ impl Stage {
                         above,
                     });
                 }
-                None => {
-                    self.nodes.insert(above, Node::directory());
-                }
+                None => missing.push(above),
             }
         }
+        let made = missing.into_iter().map(|above| (above, Node::directory()));
+        self.nodes.extend(made);
         Ok(())
     }
 
@@ -247,6 +248,7 @@ mod tests {
                 above: path("a")
             })
         );
+        assert!(stage.insert(path("a/b/c/d"), file()).is_err());
         assert_eq!(
             stage.insert(path("l"), Node::symlink("")),
             Err(StageError::LinkTarget(path("l"), 0))

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use super::PackError;
 use super::format::DATA_RAW;
 use super::options::BlockSize;
-use super::pipeline::{Batch, Block, Pipeline, Target};
+use super::pipeline::{Batch, Pipeline, Target};
 use crate::digest::{Sha256, Sha256Writer};
 use crate::progress::Task;
 use crate::stage::{Content, Kind, Stage, TreePath};
@@ -200,13 +200,14 @@ impl<'a> DataWriter<'a> {
         if len == 0 {
             return Ok(());
         }
-        if self.batch.input.len() + len > self.pipeline.batch_len {
+        if self.batch.room().len() < len {
             self.submit()?;
         }
         let target = Target::Fragment(self.data.fragments.len());
         self.data.fragments.push(FragmentBlock::default());
-        self.batch.input.extend(self.fragment.drain(..len));
-        self.batch.blocks.push(Block { target, len, size: 0 });
+        self.batch.room()[..len].copy_from_slice(&self.fragment[..len]);
+        self.fragment.drain(..len);
+        self.batch.push(target, len, self.block_size);
         Ok(())
     }
 
@@ -229,7 +230,7 @@ impl<'a> DataWriter<'a> {
                 hasher.write_all(new).map_err(|error| source.error(error))?;
             }
             let len = new.len();
-            self.push_blocks(index, len);
+            self.batch.push(Target::File(index), len, self.block_size);
             left -= len as u64;
         }
         // The reader says here if the file has become longer.
@@ -245,30 +246,16 @@ impl<'a> DataWriter<'a> {
         Ok(index)
     }
 
-    /// Room at the end of the batch for `left` bytes of a file, or for as many
-    /// whole blocks as the batch can take.
+    /// Room in the batch for `left` bytes of a file, or for as many whole blocks
+    /// as it can take.
     fn make_room(&mut self, left: u64) -> Result<&mut [u8], PackError> {
-        let mut room = self.pipeline.batch_len - self.batch.input.len();
-        if room < self.block_size {
+        if self.batch.room().len() < self.block_size {
             self.submit()?;
-            room = self.pipeline.batch_len;
         }
-        let room = room - room % self.block_size;
-        let start = self.batch.input.len();
-        let len = usize::try_from(left).unwrap_or(room).min(room);
-        self.batch.input.resize(start + len, 0);
-        Ok(&mut self.batch.input[start..])
-    }
-
-    /// Makes blocks of the last `len` bytes of the batch.
-    fn push_blocks(&mut self, file: usize, len: usize) {
-        let start = self.batch.input.len() - len;
-        let blocks = self.batch.input[start..].chunks(self.block_size);
-        self.batch.blocks.extend(blocks.map(|content| Block {
-            target: Target::File(file),
-            len: content.len(),
-            size: 0,
-        }));
+        let room = self.batch.room();
+        let whole = room.len() - room.len() % self.block_size;
+        let len = usize::try_from(left).unwrap_or(whole).min(whole);
+        Ok(&mut room[..len])
     }
 
     /// Hands the batch over, and writes what is finished when the pipeline is

@@ -41,22 +41,49 @@ pub(super) struct Block {
 }
 
 /// Blocks on their way: first their content, then also the result.
-#[derive(Default)]
 pub(super) struct Batch {
-    pub(super) input: Vec<u8>,
+    /// As long as a batch can be, so that it is not cleared before it is
+    /// filled again.
+    input: Box<[u8]>,
+    filled: usize,
     pub(super) output: Vec<u8>,
     pub(super) blocks: Vec<Block>,
 }
 
 impl Batch {
+    fn new(len: usize) -> Self {
+        Self {
+            input: vec![0; len].into(),
+            filled: 0,
+            output: Vec::with_capacity(len),
+            blocks: Vec::new(),
+        }
+    }
+
     fn clear(&mut self) {
-        self.input.clear();
+        self.filled = 0;
         self.output.clear();
         self.blocks.clear();
     }
 
+    /// The part of the input that is not filled yet.
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        &mut self.input[self.filled..]
+    }
+
+    /// Adds the first `len` bytes of the room, as blocks.
+    pub(super) fn push(&mut self, target: Target, len: usize, block_size: usize) {
+        let new = &self.input[self.filled..self.filled + len];
+        self.blocks.extend(new.chunks(block_size).map(|block| Block {
+            target,
+            len: block.len(),
+            size: 0,
+        }));
+        self.filled += len;
+    }
+
     fn compress(&mut self, compressor: &mut Compressor) -> Result<(), CompressError> {
-        let mut rest = &self.input[..];
+        let mut rest = &self.input[..self.filled];
         for block in &mut self.blocks {
             let (content, later) = rest.split_at(block.len);
             rest = later;
@@ -88,7 +115,7 @@ pub(super) struct Pipeline {
     limit: usize,
     spare: Vec<Batch>,
     /// Input bytes that a batch can hold; a multiple of the block size.
-    pub(super) batch_len: usize,
+    batch_len: usize,
 }
 
 /// Runs `work` with a pipeline, and ends the pipeline's threads after it.
@@ -135,7 +162,8 @@ fn compress_all(queue: &Receiver<(Batch, Sender<Done>)>, options: &PackOptions) 
 impl Pipeline {
     /// An empty batch.
     pub(super) fn batch(&mut self) -> Batch {
-        self.spare.pop().unwrap_or_default()
+        let len = self.batch_len;
+        self.spare.pop().unwrap_or_else(|| Batch::new(len))
     }
 
     /// Takes back a batch that is done with.
