@@ -133,15 +133,22 @@ forget() {
     rm -f "$PID_FILE" "$SINCE_FILE"
 }
 
-# One start or stop at a time. The daemon must not inherit the lock (fd 9).
+# One start or stop at a time: whoever makes this link, which names the process
+# and when it began, so that one left by a killed script is known as such.
+take_lock() {
+    ln -s "$$ $(began_at $$)" "$LOCK_FILE" 2>/dev/null && return
+    holder=$(readlink "$LOCK_FILE") || return
+    same_process "${holder% *}" "${holder#* }" || rm -f "$LOCK_FILE"
+    return 1
+}
+
 lock() {
-    exec 9>"$LOCK_FILE"
-    wait_for "$((TIMEOUT + STOP_TIMEOUT))" flock -n 9 ||
-        die "another start or stop of $NAME is under way"
+    wait_for "$((TIMEOUT + STOP_TIMEOUT))" take_lock ||
+        die "another start or stop of $NAME is under way (pid ${holder% *})"
 }
 
 unlock() {
-    exec 9>&-
+    rm -f "$LOCK_FILE"
 }
 
 keep_old_log() (
@@ -170,12 +177,12 @@ spawn() {
     keep_old_log
     # A background process of a script leads no group, so `exec setsid` in run
     # keeps its pid.
-    (cd / && run) </dev/null >>"$LOG" 2>&1 9>&- &
+    (cd / && run) </dev/null >>"$LOG" 2>&1 &
     child=$!
     since=$(began_at "$child") || since=gone
     echo "$since" >"$SINCE_FILE"
     echo "$child" >"$PID_FILE"
-    limit_log "$child" "$since" </dev/null >/dev/null 2>&1 9>&- &
+    limit_log "$child" "$since" </dev/null >/dev/null 2>&1 &
 }
 
 start_daemon() {

@@ -3,6 +3,8 @@
 //! have.
 
 mod lint;
+mod machine;
+mod services;
 
 use std::collections::BTreeMap;
 
