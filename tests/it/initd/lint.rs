@@ -53,3 +53,14 @@ fn shellcheck_finds_nothing() {
         .expect("shellcheck is needed: apt-get install shellcheck");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
+
+/// The files that recipes render besides scripts.
+#[test]
+fn configuration_files_render() {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("initd-rendered");
+    std::fs::create_dir_all(&dir).unwrap();
+    for version in ["0.10.2", "0.19.0"] {
+        let compose = Script { name: "faasd", template: "recipes/faasd/docker-compose.yaml", version, with: "" };
+        std::fs::write(dir.join(format!("docker-compose-{version}.yaml")), compose.render()).unwrap();
+    }
+}
