@@ -177,12 +177,14 @@ spawn() {
     keep_old_log
     # A background process of a script leads no group, so `exec setsid` in run
     # keeps its pid.
-    (cd / && run) </dev/null >>"$LOG" 2>&1 &
+    # exec, because a redirected function or group keeps the old files open too,
+    # and whoever reads this script's output through a pipe waits for those.
+    (exec </dev/null >>"$LOG" 2>&1 && cd / && run) &
     child=$!
     since=$(began_at "$child") || since=gone
     echo "$since" >"$SINCE_FILE"
     echo "$child" >"$PID_FILE"
-    limit_log "$child" "$since" </dev/null >/dev/null 2>&1 &
+    (exec </dev/null >/dev/null 2>&1 && limit_log "$child" "$since") &
 }
 
 start_daemon() {
@@ -233,7 +235,7 @@ start() {
 
 # For /opt/bootlocal.sh: comes back at once and tells later, in a file.
 start_in_background() {
-    (exec setsid /bin/sh "$0" start) </dev/null >"/var/log/$NAME.start" 2>&1 &
+    (exec </dev/null >"/var/log/$NAME.start" 2>&1 && exec setsid /bin/sh "$0" start) &
     say "starting; the outcome will be in /var/log/$NAME.start"
 }
 
