@@ -12,8 +12,8 @@
 #   ended      runs after a stop
 # and ends with: service "$@"
 #
-# /etc/default/NAME is read last: TIMEOUT, STOP_TIMEOUT (seconds), LOG_LIMIT
-# (bytes) and what else the script sets can be changed there.
+# /etc/default/NAME is read last: TIMEOUT, STOP_TIMEOUT, LOG_INTERVAL (seconds),
+# LOG_LIMIT (bytes) and what else the script sets can be changed there.
 
 NAME={{ name | sh }}
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -28,6 +28,7 @@ SINCE_FILE=/var/run/$NAME.since
 LOCK_FILE=/var/run/$NAME.lock
 LOG=/var/log/$NAME.log
 LOG_LIMIT=1048576
+LOG_INTERVAL=60
 TIMEOUT={{ with.timeout | default(120) }}
 STOP_TIMEOUT={{ with.stop_timeout | default(30) }}
 
@@ -160,7 +161,7 @@ keep_old_log() (
 # /var/log is memory: while the daemon lives, cut its log when it is too long.
 limit_log() {
     trap '' HUP
-    while sleep 60 && same_process "$1" "$2"; do
+    while sleep "$LOG_INTERVAL" && same_process "$1" "$2"; do
         [ "$(wc -c <"$LOG")" -gt "$LOG_LIMIT" ] || continue
         (umask 027 && tail -c "$LOG_LIMIT" "$LOG" >"$LOG.old")
         : >"$LOG"

@@ -4,7 +4,7 @@
 
 use std::cell::Cell;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -89,6 +89,30 @@ fn once(name: &str, fill: impl FnOnce(&Path)) -> PathBuf {
     made
 }
 
+impl System {
+    /// Runs a script, with arguments, as a user without any rights.
+    pub(super) fn run_as_nobody(&self, script: &str, arguments: &[&str]) -> Outcome {
+        let mut process = Command::new("unshare")
+            .args(["--user", "--root"])
+            .arg(&self.files)
+            .args(["/bin/sh", "-s"])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It may end before it has read all of it.
+        let _ = process.stdin.take().unwrap().write_all(script.as_bytes());
+        let output = process.wait_with_output().unwrap();
+        Outcome {
+            status: output.status.code().unwrap(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
 /// What a command did.
 #[derive(Debug)]
 pub(super) struct Outcome {
@@ -125,10 +149,10 @@ for device in null zero urandom tty; do mount --bind "/dev/$device" "$ROOT/dev/$
 exec chroot "$ROOT" /bin/sh -c 'ifconfig lo 127.0.0.1 up && mkdir -p /usr/local/bin /usr/local/etc/init.d && echo up && exec /bin/sh'
 "#;
 
-const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh
-nobody:x:65534:65534:nobody:/nonexistent:/bin/false
-tc:x:1001:50:Linux User,,,:/home/tc:/bin/sh
-";
+/// The number of the user `tc`: in an ordinary user's machine there is but one.
+pub(super) fn tc() -> &'static str {
+    if is_root() { "1001:50" } else { "0:0" }
+}
 
 impl Machine {
     pub(super) fn start(system: &System) -> Self {
@@ -235,6 +259,63 @@ impl Machine {
     }
 }
 
+/// A person at a terminal of a machine.
+#[derive(Debug)]
+pub(super) struct Terminal {
+    process: Child,
+    keyboard: ChildStdin,
+    screen: ChildStdout,
+    seen: String,
+}
+
+impl Machine {
+    /// Runs a command line at a terminal of its own.
+    pub(super) fn terminal(&mut self, script: &str) -> Terminal {
+        self.write("/commands/terminal", script);
+        let unshare = self.shell.id();
+        let children = fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).unwrap();
+        let user = if is_root() { "" } else { "--user --preserve-credentials" };
+        let enter = format!(
+            "exec nsenter --target {} {user} --mount --pid --net --root --wd=/ /bin/sh /commands/terminal",
+            children.trim()
+        );
+        let mut process = Command::new("script")
+            .args(["--quiet", "--return", "--flush", "--command", &enter, "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("script is needed: apt-get install bsdutils");
+        Terminal {
+            keyboard: process.stdin.take().unwrap(),
+            screen: process.stdout.take().unwrap(),
+            process,
+            seen: String::new(),
+        }
+    }
+}
+
+impl Terminal {
+    /// Waits until the screen shows a text, then types.
+    pub(super) fn answer(&mut self, prompt: &str, keys: &str) {
+        let mut bytes = [0; 256];
+        while !self.seen.contains(prompt) {
+            let count = self.screen.read(&mut bytes).unwrap();
+            assert_ne!(count, 0, "no `{prompt}` on the screen:\n{}", self.seen);
+            self.seen.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+        self.keyboard.flush().unwrap();
+    }
+
+    /// Waits for the end: the exit status, and all that the screen showed.
+    pub(super) fn end(mut self) -> (i32, String) {
+        let mut rest = Vec::new();
+        self.screen.read_to_end(&mut rest).unwrap();
+        self.seen.push_str(&String::from_utf8_lossy(&rest));
+        (self.process.wait().unwrap().code().unwrap(), self.seen)
+    }
+}
+
 impl Drop for Machine {
     fn drop(&mut self) {
         let _ = self.shell.kill();
@@ -265,7 +346,11 @@ fn lay_out(root: &Path) {
     for device in ["null", "zero", "urandom", "tty"] {
         fs::write(root.join("dev").join(device), "").unwrap();
     }
-    fs::write(root.join("etc/passwd"), PASSWD).unwrap();
+    let passwd = format!(
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\ntc:x:{}:Linux User,,,:/home/tc:/bin/sh\n",
+        tc()
+    );
+    fs::write(root.join("etc/passwd"), passwd).unwrap();
     fs::write(root.join("etc/group"), "root:x:0:\nstaff:x:50:\n").unwrap();
     // A socket for fake daemons, which are shell scripts, to show.
     drop(UnixListener::bind(root.join("var/socket")).unwrap());
