@@ -105,16 +105,21 @@ hash() {
 }
 
 {% endif %}
-# The password as a YAML text in double quotes.
+# The password as a YAML text in double quotes, without the blanks at its ends.
+# Of the control characters (bytes 00 to 1f and 7f, U+0080 to U+009f) only the
+# tab can be written so.
 plain() {
-    case $token in
-    *[[:cntrl:]]*) die "a password with control characters can only be kept as a hash" ;;
+    ! printf '%s' "$token" | od -An -v -tx1 | tr -d ' \n' |
+        grep -qE '^(..)*(0[0-8a-f]|1.|7f|c2[89])' ||
+        die "a password with control characters can only be kept as a hash"
 {% if hash == "sha256" %}
+    case $token in
     *=*) die "code-server 3.8 reads a plain password only up to its first =: choose another" ;;
-{% endif %}
     esac
+{% endif %}
     printf '"'
-    printf '%s' "$token" | LC_ALL=C sed 's/^[[:blank:]]*//; s/[[:blank:]]*$//; s/[\\"]/\\&/g'
+    printf '%s' "$token" |
+        LC_ALL=C sed "s/^[[:blank:]]*//; s/[[:blank:]]*\$//; s/[\\\\\"]/\\\\&/g; s/$(printf '\t')/\\\\t/g"
     printf '"'
 }
 

@@ -4,6 +4,8 @@
 
 mod lint;
 mod machine;
+mod makers;
+mod preparations;
 mod services;
 
 use std::collections::BTreeMap;

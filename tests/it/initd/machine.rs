@@ -95,7 +95,7 @@ impl System {
         let mut process = Command::new("unshare")
             .args(["--user", "--root"])
             .arg(&self.files)
-            .args(["/bin/sh", "-s"])
+            .args(["/bin/sh", "-s", "--"])
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -271,13 +271,18 @@ pub(super) struct Terminal {
 impl Machine {
     /// Runs a command line at a terminal of its own.
     pub(super) fn terminal(&mut self, script: &str) -> Terminal {
-        self.write("/commands/terminal", script);
+        let end = self.path("/commands/ended");
+        let _ = fs::remove_file(&end);
+        self.write("/commands/terminal", format!("{script}\n: >/commands/ended\n"));
         let unshare = self.shell.id();
         let children = fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).unwrap();
         let user = if is_root() { "" } else { "--user --preserve-credentials" };
+        // Ctrl-C ends nsenter, which is at the terminal, too.
         let enter = format!(
-            "exec nsenter --target {} {user} --mount --pid --net --root --wd=/ /bin/sh /commands/terminal",
-            children.trim()
+            "trap : INT; nsenter --target {} {user} --mount --pid --net --root --wd=/ /bin/sh /commands/terminal; \
+             while [ ! -e '{}' ]; do sleep 0.1; done",
+            children.trim(),
+            end.display()
         );
         let mut process = Command::new("script")
             .args(["--quiet", "--return", "--flush", "--command", &enter, "/dev/null"])

@@ -118,7 +118,7 @@ case $action in
 esac
 "#;
 
-fn boot(system: &System) -> Machine {
+pub(super) fn boot(system: &System) -> Machine {
     let mut machine = Machine::start(system);
     for service in SERVICES {
         let script = service.script.render();
@@ -148,18 +148,18 @@ fn boot(system: &System) -> Machine {
 }
 
 /// Runs `/usr/local/etc/init.d/LINE`.
-fn service(machine: &mut Machine, line: &str) -> Outcome {
+pub(super) fn service(machine: &mut Machine, line: &str) -> Outcome {
     machine.run(&format!("/usr/local/etc/init.d/{line}"))
 }
 
-fn expect(outcome: &Outcome, status: i32, needles: &[&str], at: &str) {
+pub(super) fn expect(outcome: &Outcome, status: i32, needles: &[&str], at: &str) {
     assert_eq!(outcome.status, status, "{at}:\n{}", outcome.text());
     for needle in needles {
         assert!(outcome.text().contains(needle), "{at}: no `{needle}` in\n{}", outcome.text());
     }
 }
 
-fn pid(machine: &Machine, name: &str) -> String {
+pub(super) fn pid(machine: &Machine, name: &str) -> String {
     machine.read(&format!("/var/run/{name}.pid")).trim().to_owned()
 }
 
