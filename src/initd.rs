@@ -34,7 +34,9 @@ pub struct Context<'a> {
 pub enum InitdError {
     /// It, or one that it includes, is not there.
     #[error("there is no template `{0}`")]
-    #[diagnostic(help("the templates are the files of `initd/`; a recipe names one as `template = \"containerd.sh\"`"))]
+    #[diagnostic(help(
+        "the templates are the files of `initd/`; a recipe names one as `template = \"containerd.sh\"`"
+    ))]
     Missing(String),
     /// A file could not be read.
     #[error(transparent)]
@@ -185,14 +187,23 @@ mod tests {
     #[test]
     fn a_template_sees_the_recipes_values_and_what_it_includes() {
         let (_dir, project) = project(&[
-            ("initd/a.sh", "{{ name }} {{ with.list | map('sh') | join(' ') }}\n{% include 'lib/b.sh' %}\n"),
-            ("initd/lib/b.sh", "{% if with.deep.yes %}{{ version }}{% endif %}<&>\n"),
+            (
+                "initd/a.sh",
+                "{{ name }} {{ with.list | map('sh') | join(' ') }}\n{% include 'lib/b.sh' %}\n",
+            ),
+            (
+                "initd/lib/b.sh",
+                "{% if with.deep.yes %}{{ version }}{% endif %}<&>\n",
+            ),
             ("recipes/x/c", "{{ extension | sh }}"),
         ]);
         let with = toml::from_str("list = ['a b', \"it's\", 3]\ndeep = { yes = true }").unwrap();
         let rendered = render(&project, "a.sh", &context(&with)).unwrap();
         assert_eq!(rendered, "hello 'a b' 'it'\\''s' '3'\n1.2<&>\n");
-        assert_eq!(render(&project, "recipes/x/c", &context(&with)).unwrap(), "'greetings'");
+        assert_eq!(
+            render(&project, "recipes/x/c", &context(&with)).unwrap(),
+            "'greetings'"
+        );
     }
 
     #[test]

@@ -48,7 +48,11 @@ fn debian() -> PathBuf {
             fs::create_dir_all(dir.join(sub)).unwrap();
         }
         fs::copy(busybox, dir.join("bin/busybox")).unwrap();
-        for applet in String::from_utf8(list).unwrap().lines().filter(|name| *name != "busybox") {
+        for applet in String::from_utf8(list)
+            .unwrap()
+            .lines()
+            .filter(|name| *name != "busybox")
+        {
             symlink("busybox", dir.join("bin").join(applet)).unwrap();
         }
     })
@@ -163,7 +167,17 @@ impl Machine {
             command.args(["--user", "--map-root-user"]);
         }
         let mut shell = command
-            .args(["--mount", "--pid", "--net", "--ipc", "--fork", "--kill-child", "sh", "-c", SET_UP])
+            .args([
+                "--mount",
+                "--pid",
+                "--net",
+                "--ipc",
+                "--fork",
+                "--kill-child",
+                "sh",
+                "-c",
+                SET_UP,
+            ])
             .env("ROOT", root.path())
             .env("FILES", &system.files)
             .stdin(Stdio::piped())
@@ -233,7 +247,10 @@ impl Machine {
         }
         let wishes = fs::read_to_string(self.path("/var/chown")).unwrap_or_default();
         let inode = metadata.ino().to_string();
-        let wish = wishes.lines().rev().find_map(|line| line.strip_prefix(&inode)?.strip_prefix(' '));
+        let wish = wishes
+            .lines()
+            .rev()
+            .find_map(|line| line.strip_prefix(&inode)?.strip_prefix(' '));
         wish.unwrap_or("0:0").to_owned()
     }
 
@@ -250,7 +267,9 @@ impl Machine {
         .unwrap();
         let mut status = String::new();
         self.output.read_line(&mut status).unwrap();
-        let read = |end| String::from_utf8_lossy(&fs::read(self.path(&format!("{file}.{end}"))).unwrap()).into_owned();
+        let read = |end| {
+            String::from_utf8_lossy(&fs::read(self.path(&format!("{file}.{end}"))).unwrap()).into_owned()
+        };
         Outcome {
             status: status.trim().parse().expect("the machine died"),
             stdout: read("out"),
@@ -276,7 +295,11 @@ impl Machine {
         self.write("/commands/terminal", format!("{script}\n: >/commands/ended\n"));
         let unshare = self.shell.id();
         let children = fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).unwrap();
-        let user = if is_root() { "" } else { "--user --preserve-credentials" };
+        let user = if is_root() {
+            ""
+        } else {
+            "--user --preserve-credentials"
+        };
         // Ctrl-C ends nsenter, which is at the terminal, too.
         let enter = format!(
             "trap : INT; nsenter --target {} {user} --mount --pid --net --root --wd=/ /bin/sh /commands/terminal; \
@@ -343,8 +366,24 @@ pub(super) fn shims() -> &'static str {
 
 fn lay_out(root: &Path) {
     for dir in [
-        "bin", "sbin", "lib", "usr", "local/bin", "proc", "sys/fs/cgroup", "dev", "etc/default", "tmp", "commands",
-        "root", "home/tc", "run", "var/run", "var/log", "var/lib", "opt/cni/bin",
+        "bin",
+        "sbin",
+        "lib",
+        "usr",
+        "local/bin",
+        "proc",
+        "sys/fs/cgroup",
+        "dev",
+        "etc/default",
+        "tmp",
+        "commands",
+        "root",
+        "home/tc",
+        "run",
+        "var/run",
+        "var/log",
+        "var/lib",
+        "opt/cni/bin",
     ] {
         fs::create_dir_all(root.join(dir)).unwrap();
     }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use super::Script;
-use super::machine::{Machine, shims, systems, tc};
+use super::machine::{Machine, is_root, shims, systems, tc};
 use super::services::{boot, expect, pid, service};
 
 /// A start of containerd that gets as far as its preparations, on a machine
@@ -12,9 +12,18 @@ fn mounts_made(machine: &mut Machine, mounts: &str, cgroups: &str) -> Vec<String
     machine.write("/proc-made/mounts", mounts);
     machine.write("/proc-made/cgroups", cgroups);
     machine.write("/proc-made/uptime", "1.00 1.00\n");
-    let script = Script { name: "containerd", template: "containerd.sh", version: "1.4.4", with: "" }.render();
+    let script = Script {
+        name: "containerd",
+        template: "containerd.sh",
+        version: "1.4.4",
+        with: "",
+    }
+    .render();
     let noted = "#!/bin/sh\nmount() { echo \"mount $*\" >>/var/calls; }\nmodprobe() { :; }\n";
-    machine.install("/usr/local/etc/init.d/containerd", &script.replacen("#!/bin/sh\n", noted, 1));
+    machine.install(
+        "/usr/local/etc/init.d/containerd",
+        &script.replacen("#!/bin/sh\n", noted, 1),
+    );
     machine.run("rm -f /var/calls; mount --bind /proc-made /proc; mount --bind /proc-made /proc 2>/dev/null");
     machine.run("/usr/local/etc/init.d/containerd start");
     machine.run("umount /proc; umount /proc");
@@ -29,7 +38,16 @@ fn control_groups_are_mounted_where_they_are_not() {
     let tmpfs = "mount -t tmpfs -o mode=755 cgroup /sys/fs/cgroup";
     let of = |name: &str| format!("mount -t cgroup -o {name} cgroup /sys/fs/cgroup/{name}");
     let cases = [
-        ("rootfs / rootfs rw 0 0\nsysfs /sys sysfs rw 0 0\n", vec![tmpfs.to_owned(), of("cpuset"), of("cpu"), of("cpuacct"), of("pids")]),
+        (
+            "rootfs / rootfs rw 0 0\nsysfs /sys sysfs rw 0 0\n",
+            vec![
+                tmpfs.to_owned(),
+                of("cpuset"),
+                of("cpu"),
+                of("cpuacct"),
+                of("pids"),
+            ],
+        ),
         (
             "tmpfs / tmpfs rw 0 0\ncgroup /sys/fs/cgroup tmpfs rw 0 0\n\
              cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,relatime,cpu,cpuacct 0 0\n",
@@ -45,7 +63,12 @@ fn control_groups_are_mounted_where_they_are_not() {
     for system in systems() {
         for (mounts, expected) in &cases {
             let mut machine = boot(&system);
-            assert_eq!(mounts_made(&mut machine, mounts, cgroups), *expected, "{}: {mounts}", system.name);
+            assert_eq!(
+                mounts_made(&mut machine, mounts, cgroups),
+                *expected,
+                "{}: {mounts}",
+                system.name
+            );
         }
     }
 }
@@ -60,25 +83,47 @@ fn containerd_finds_what_tiny_core_lacks() {
             version: "1.4.4",
             with: "modules = ['overlay', 'veth']\nargs = ['--log-level', 'a b']",
         };
-        let noted = format!("#!/bin/sh\n{}mount() {{ :; }}\nmodprobe() {{ echo \"$1\" >>/var/modules; false; }}\n", shims());
-        machine.install("/usr/local/etc/init.d/containerd", &script.render().replacen("#!/bin/sh\n", &noted, 1));
+        let noted = format!(
+            "#!/bin/sh\n{}mount() {{ :; }}\nmodprobe() {{ echo \"$1\" >>/var/modules; false; }}\n",
+            shims()
+        );
+        machine.install(
+            "/usr/local/etc/init.d/containerd",
+            &script.render().replacen("#!/bin/sh\n", &noted, 1),
+        );
         machine.run("echo 0 >/proc/sys/net/ipv4/ip_forward");
         let outcome = service(&mut machine, "containerd start");
         // Neither is fatal: they may be built in.
         expect(&outcome, 0, &["modules not loaded: ", " veth"], system.name);
         assert_eq!(machine.read("/var/modules"), "overlay\nveth\n", "{}", system.name);
-        let forwarding = machine.run("cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/all/forwarding");
+        let forwarding =
+            machine.run("cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/all/forwarding");
         assert_eq!(forwarding.stdout, "1\n1\n", "{}", system.name);
-        assert_eq!(std::fs::read_link(machine.path("/lib64")).unwrap().to_str(), Some("lib"), "{}", system.name);
+        assert_eq!(
+            std::fs::read_link(machine.path("/lib64")).unwrap().to_str(),
+            Some("lib"),
+            "{}",
+            system.name
+        );
         assert!(machine.exists("/var/lib/state"), "{}", system.name);
-        assert!(machine.read("/var/log/containerd.log").starts_with("containerd --log-level a b in /\n"));
+        assert!(
+            machine
+                .read("/var/log/containerd.log")
+                .starts_with("containerd --log-level a b in /\n")
+        );
         // With a configuration, and with a link that somebody else made.
         machine.write("/etc/containerd/config.toml", "");
         machine.run("rm /lib64; ln -s usr/lib /lib64");
         expect(&service(&mut machine, "containerd restart"), 0, &[], system.name);
         let log = machine.read("/var/log/containerd.log");
-        assert!(log.starts_with("containerd --config /etc/containerd/config.toml --log-level a b"), "{log}");
-        assert_eq!(std::fs::read_link(machine.path("/lib64")).unwrap().to_str(), Some("usr/lib"));
+        assert!(
+            log.starts_with("containerd --config /etc/containerd/config.toml --log-level a b"),
+            "{log}"
+        );
+        assert_eq!(
+            std::fs::read_link(machine.path("/lib64")).unwrap().to_str(),
+            Some("usr/lib")
+        );
     }
 }
 
@@ -91,17 +136,30 @@ fn buildkit_has_a_configuration_and_no_remains() {
             "CONTAINER    IMAGE                        RUNTIME\nhello        docker.io/local/hello:latest runc\nremains      -                            runc\n",
         );
         let outcome = service(&mut machine, "buildkit start");
-        expect(&outcome, 0, &["removing remains, which an interrupted build left"], system.name);
+        expect(
+            &outcome,
+            0,
+            &["removing remains, which an interrupted build left"],
+            system.name,
+        );
         assert_eq!(
             machine.read("/var/calls"),
             "ctr -n openfaas-fn tasks rm -f remains\nctr -n openfaas-fn containers rm remains\n",
         );
         let config = "/etc/buildkit/buildkitd.toml";
         assert_eq!(machine.read(config), "namespace = \"openfaas-fn\"\n");
-        assert!(machine.read("/var/log/buildkit.log").starts_with(&format!("buildkitd --config {config} in /\n")));
+        assert!(
+            machine
+                .read("/var/log/buildkit.log")
+                .starts_with(&format!("buildkitd --config {config} in /\n"))
+        );
         machine.write(config, "namespace = \"mine\"\n");
         expect(&service(&mut machine, "buildkit restart"), 0, &[], system.name);
-        assert_eq!(machine.read(config), "namespace = \"mine\"\n", "an edited file was replaced");
+        assert_eq!(
+            machine.read(config),
+            "namespace = \"mine\"\n",
+            "an edited file was replaced"
+        );
     }
 }
 
@@ -114,12 +172,18 @@ fn the_provider_has_secrets_and_is_closed_to_others() {
         let kept = format!("it is kept in {secrets}/basic-auth-password");
         expect(&outcome, 0, &[&kept], system.name);
         let password = machine.read(&format!("{secrets}/basic-auth-password"));
-        assert!(password.len() == 63 && password.chars().all(|c| c.is_ascii_alphanumeric()), "{password}");
+        assert!(
+            password.len() == 63 && password.chars().all(|c| c.is_ascii_alphanumeric()),
+            "{password}"
+        );
         assert_eq!(machine.read(&format!("{secrets}/basic-auth-user")), "admin");
         assert_eq!(machine.mode(secrets), 0o700);
         for secret in ["basic-auth-user", "basic-auth-password"] {
             let secret = format!("{secrets}/{secret}");
-            assert_eq!((machine.mode(&secret), machine.owner(&secret).as_str()), (0o600, "65534:65534"));
+            assert_eq!(
+                (machine.mode(&secret), machine.owner(&secret).as_str()),
+                (0o600, "65534:65534")
+            );
         }
         let log = machine.read("/var/log/faasd-provider.log");
         for line in [
@@ -141,11 +205,23 @@ fn the_provider_has_secrets_and_is_closed_to_others() {
         let outcome = service(&mut machine, "faasd-provider restart");
         expect(&outcome, 0, &[], system.name);
         assert_eq!(machine.read(resolv), "nameserver 10.0.0.1\n");
-        assert_eq!(std::fs::metadata(machine.path(resolv)).unwrap().ino(), inode, "the mounted file was replaced");
-        assert_eq!(machine.read(&format!("{secrets}/basic-auth-password")), password, "a new password");
+        assert_eq!(
+            std::fs::metadata(machine.path(resolv)).unwrap().ino(),
+            inode,
+            "the mounted file was replaced"
+        );
+        assert_eq!(
+            machine.read(&format!("{secrets}/basic-auth-password")),
+            password,
+            "a new password"
+        );
         assert_eq!(machine.read("/var/rules"), rules, "{}", system.name);
         let all = machine.run("cat /var/log/* /proc/[0-9]*/cmdline").stdout + &outcome.text();
-        assert!(!all.contains(&password), "{}: the password can be seen", system.name);
+        assert!(
+            !all.contains(&password),
+            "{}: the password can be seen",
+            system.name
+        );
         expect(&service(&mut machine, "faasd-provider stop"), 0, &[], system.name);
         assert_eq!(machine.read("/var/rules"), "", "{}", system.name);
 
@@ -198,7 +274,12 @@ fn faasd_imports_the_images_that_the_box_holds() {
             "localhost:5000/hello:latest",
         );
         let outcome = service(&mut machine, "faasd start");
-        expect(&outcome, 0, &["cannot import /usr/local/share/faasd/images/damaged.tar"], system.name);
+        expect(
+            &outcome,
+            0,
+            &["cannot import /usr/local/share/faasd/images/damaged.tar"],
+            system.name,
+        );
         let import = |namespace: &str, file: &str| format!("ctr -n {namespace} images import {file}\n");
         let damaged = import("openfaas", &format!("{shipped}/damaged.tar"));
         let expected = [
@@ -214,11 +295,17 @@ fn faasd_imports_the_images_that_the_box_holds() {
 
         // Again: what is there is left alone, and so is what somebody edited.
         machine.write("/var/lib/faasd/docker-compose.yaml", "edited");
-        machine.run(&format!("rm /var/calls {shipped}/damaged.tar; echo remains >/var/list.openfaas.containers"));
+        machine.run(&format!(
+            "rm /var/calls {shipped}/damaged.tar; echo remains >/var/list.openfaas.containers"
+        ));
         expect(&service(&mut machine, "faasd restart"), 0, &[], system.name);
         let calls = machine.read("/var/calls");
         assert!(!calls.contains("import"), "{}: {calls}", system.name);
-        assert!(calls.contains("ctr -n openfaas containers rm remains\n"), "{}: {calls}", system.name);
+        assert!(
+            calls.contains("ctr -n openfaas containers rm remains\n"),
+            "{}: {calls}",
+            system.name
+        );
         assert_eq!(machine.read("/var/lib/faasd/docker-compose.yaml"), "edited");
         assert_eq!(machine.read("/var/lib/faasd/prometheus.yml"), "prometheus.yml\n");
     }
@@ -234,22 +321,55 @@ fn the_editor_runs_as_the_recipe_says() {
             version: "4.139.1",
             with: "user = 'tc'\nargs = ['--disable-telemetry', \"it's\"]",
         };
-        machine.install("/usr/local/etc/init.d/vscodeonline", &script.render());
+        let mut script = script.render();
+        if !is_root() {
+            // There is nobody else that an ordinary user could become.
+            script = script.replace("setsid su ", "setsid /tmp/su ");
+            machine.install(
+                "/tmp/su",
+                "#!/bin/sh\n[ \"$1$3 $5\" = '-s-c tc' ] && exec \"$2\" -c \"$4\"\n",
+            );
+        }
+        machine.install("/usr/local/etc/init.d/vscodeonline", &script);
         let config = "/home/tc/.config/code-server/config.yaml";
         let outcome = service(&mut machine, "vscodeonline start");
-        expect(&outcome, 1, &[config, "make one with /usr/local/etc/init.d/makevscodeconfig"], system.name);
+        expect(
+            &outcome,
+            1,
+            &[config, "make one with /usr/local/etc/init.d/makevscodeconfig"],
+            system.name,
+        );
         machine.write(config, "auth: none\n");
         let outcome = service(&mut machine, "vscodeonline start");
-        expect(&outcome, 1, &["has no line such as `bind-addr: 127.0.0.1:5000`"], system.name);
+        expect(
+            &outcome,
+            1,
+            &["has no line such as `bind-addr: 127.0.0.1:5000`"],
+            system.name,
+        );
         machine.write(config, "auth: password\nbind-addr: \"0.0.0.0:5000\"\n");
-        expect(&service(&mut machine, "vscodeonline start"), 0, &["and answers"], system.name);
+        expect(
+            &service(&mut machine, "vscodeonline start"),
+            0,
+            &["and answers"],
+            system.name,
+        );
         let log = machine.read("/var/log/vscodeonline.log");
-        let line = format!("code-server --config {config} --disable-telemetry it's in /home/tc\nenv HOME=/home/tc\n");
+        let line = format!(
+            "code-server --config {config} --disable-telemetry it's in /home/tc\nenv HOME=/home/tc\n"
+        );
         assert!(log.starts_with(&line), "{}: {log}", system.name);
         let pid = pid(&machine, "vscodeonline");
-        let uid = machine.run(&format!("awk '/^Uid:/ {{ print $2 }}' /proc/{pid}/status")).stdout;
+        let uid = machine
+            .run(&format!("awk '/^Uid:/ {{ print $2 }}' /proc/{pid}/status"))
+            .stdout;
         assert_eq!(uid.trim(), tc().split(':').next().unwrap(), "{}", system.name);
-        expect(&service(&mut machine, "vscodeonline stop"), 0, &["stopped"], system.name);
+        expect(
+            &service(&mut machine, "vscodeonline stop"),
+            0,
+            &["stopped"],
+            system.name,
+        );
     }
 }
 
@@ -257,14 +377,25 @@ fn the_editor_runs_as_the_recipe_says() {
 fn tce_installed_makes_what_is_not_shipped() {
     for system in systems() {
         let mut machine = boot(&system);
-        let script = Script { name: "x", template: "tce.installed.sh", version: "1", with: "lib64 = true" };
-        machine.install("/usr/local/tce.installed/x", &script.render().replace("/sbin/ldconfig", "echo ldconfig"));
+        let script = Script {
+            name: "x",
+            template: "tce.installed.sh",
+            version: "1",
+            with: "lib64 = true",
+        };
+        machine.install(
+            "/usr/local/tce.installed/x",
+            &script.render().replace("/sbin/ldconfig", "echo ldconfig"),
+        );
         machine.write("/usr/local/etc/x.conf.orig", "shipped\n");
         for edited in ["shipped\n", "edited\n"] {
             let outcome = machine.run("/usr/local/tce.installed/x");
             expect(&outcome, 0, &["ldconfig"], system.name);
             assert!(machine.path("/var/lib/state").is_dir());
-            assert_eq!(std::fs::read_link(machine.path("/lib64")).unwrap().to_str(), Some("lib"));
+            assert_eq!(
+                std::fs::read_link(machine.path("/lib64")).unwrap().to_str(),
+                Some("lib")
+            );
             assert_eq!(machine.read("/usr/local/etc/x.conf"), edited);
             machine.write("/usr/local/etc/x.conf", "edited\n");
         }
