@@ -1,5 +1,6 @@
 //! What can be said of the scripts without running them.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 
 use tcforge::project::Project;
@@ -119,13 +120,10 @@ fn of_recipes() -> Vec<(String, String)> {
         for service in services.into_iter().flatten() {
             let field = |key| service.get(key).and_then(toml::Value::as_str).unwrap();
             let with = service.get("with").and_then(toml::Value::as_table);
-            let with = with
-                .into_iter()
-                .flatten()
-                .map(|(key, value)| (key.clone(), value.clone()));
+            let with: BTreeMap<_, _> = with.cloned().unwrap_or_default().into_iter().collect();
             for (channel, release) in table["release"].as_table().unwrap() {
                 let version = release["version"].as_str().unwrap();
-                let text = rendered(field("name"), field("template"), version, &with.clone().collect());
+                let text = rendered(field("name"), field("template"), version, &with);
                 scripts.push((format!("{recipe}-{}-{channel}", field("name")), text));
             }
         }
