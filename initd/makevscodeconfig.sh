@@ -8,14 +8,14 @@
 # has logged in presents from then on.
 #
 # Values of the recipe (`with`):
-#   hash  argon2 for code-server 4; sha256 for 3.8, which knows nothing better;
-#         none for a plain password (argon2)
+#   hash  argon2 (what code-server 4 is given unless said otherwise), sha256 (3,
+#         which knows nothing better), or none for a plain password
 #   bind  where to listen (127.0.0.1:5000)
 
 {% include "lib/maker.sh" %}
 {% include "lib/secret.sh" %}
 
-{% set hash = with.hash | default("argon2") %}
+{% set hash = with.hash | default("sha256" if version is startingwith("3.") else "argon2") %}
 usage() {
     cat <<EOF
 usage: $0 [--token-file FILE | --generate]

@@ -123,6 +123,9 @@ fn of_recipes() -> Vec<(String, String)> {
             let with: BTreeMap<_, _> = with.cloned().unwrap_or_default().into_iter().collect();
             for (channel, release) in table["release"].as_table().unwrap() {
                 let version = release["version"].as_str().unwrap();
+                let mut with = with.clone();
+                let own = release.get("with").and_then(|with| with.get(field("name")));
+                with.extend(own.and_then(toml::Value::as_table).cloned().unwrap_or_default());
                 let text = rendered(field("name"), field("template"), version, &with);
                 scripts.push((format!("{recipe}-{}-{channel}", field("name")), text));
             }

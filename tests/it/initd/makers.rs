@@ -21,7 +21,7 @@ const SHA256: Script = Script {
     name: "makevscodeconfig",
     template: "makevscodeconfig.sh",
     version: "3.8.0",
-    with: "hash = 'sha256'",
+    with: "",
 };
 const PLAIN: Script = Script {
     name: "makevscodeconfig",
@@ -352,13 +352,16 @@ fn the_editors_password_is_what_was_given() {
         for script in [&ARGON2, &SHA256, &PLAIN] {
             let mut machine = boot(&system, script);
             for secret in SECRETS {
-                let at = format!("{secret} with {:?} on {}", script.with, system.name);
+                let at = format!(
+                    "{secret} for {} {:?} on {}",
+                    script.version, script.with, system.name
+                );
                 machine.write("/secret", format!("{secret}\n"));
                 let outcome = machine.run("VSCODE_TOKEN=$(cat /secret); export VSCODE_TOKEN; /usr/local/etc/init.d/makevscodeconfig");
                 expect(&outcome, 0, &[], &at);
-                let (key, value) = match script.with {
-                    "" => ("hashed-password", format!("$argon2id$v=19${}", hex(secret))),
-                    "hash = 'sha256'" => ("hashed-password", hex(secret)),
+                let (key, value) = match (script.version, script.with) {
+                    ("4.139.1", "") => ("hashed-password", format!("$argon2id$v=19${}", hex(secret))),
+                    ("3.8.0", "") => ("hashed-password", hex(secret)),
                     _ => ("password", (*secret).to_owned()),
                 };
                 let expected = serde_json::json!({
