@@ -6,6 +6,7 @@
 # its directories and the gateway's user and password.
 #
 # Values of the recipe (`with`), all optional:
+#   config        where the shipped resolv.conf.orig lies (/usr/local/etc/faasd)
 #   pull_policy   IfNotPresent (the default: an image of the box is used as it
 #                 is) or Always
 #   guard         whether to close the daemon's port, which is open to every
@@ -23,6 +24,7 @@ ANSWER="http://127.0.0.1:$PORT/healthz"
 STATE=/var/lib/faasd
 SECRETS=$STATE/secrets
 WORK=/var/lib/faasd-provider
+SHIPPED={{ with.config | default("/usr/local/etc/faasd") | sh }}
 # In faasd's own service file for 0.19.0 (0.10.2 knows only the first two).
 export secret_mount_path=$SECRETS basic_auth=true hosts_dir=$STATE
 
@@ -91,6 +93,7 @@ prepare() {
     mkdir -p {{ path | sh }}
 {% endfor %}
     make_secrets || return 1
+    [ -e "$STATE/resolv.conf" ] || cp "$SHIPPED/resolv.conf.orig" "$STATE/resolv.conf" || return 1
 {% if with.guard | default(true) %}
     guard -I
 {% endif %}
@@ -105,7 +108,7 @@ run() {
 # The daemon has just written resolv.conf anew (8.8.8.8). In 0.10.2 functions
 # get that one; give them the box's. The file stays the same one: it is mounted.
 ready() {
-    [ ! -r "$STATE/resolv.conf" ] || cat "$STATE/resolv.conf" >"$WORK/resolv.conf"
+    cat "$STATE/resolv.conf" >"$WORK/resolv.conf"
 }
 
 service "$@"

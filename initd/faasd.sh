@@ -3,8 +3,8 @@
 # ({{ extension }} {{ version }}). Starts and stops faasd-provider, too.
 #
 # Values of the recipe (`with`), all optional:
-#   config        where the shipped docker-compose.yaml.orig, prometheus.yml.orig
-#                 and resolv.conf.orig lie (/usr/local/etc/faasd)
+#   config        where the shipped docker-compose.yaml.orig and
+#                 prometheus.yml.orig lie (/usr/local/etc/faasd)
 #   images        directories with container images, as docker save or ctr
 #                 export makes them: DIR/*.tar are the core services',
 #                 DIR/functions/*.tar the functions'
@@ -86,14 +86,26 @@ needs() {
     import_images
 }
 
+# faasd cannot remove a core service that does not end when it is asked to:
+# left by a killed `faasd up`, it would keep the next one from starting.
+remove_containers() {
+    containerd_answers || return 0
+    timeout 20 ctr -n openfaas containers ls -q 2>/dev/null |
+        while read -r container; do
+            timeout 20 ctr -n openfaas tasks rm -f "$container" >/dev/null 2>&1
+            timeout 20 ctr -n openfaas containers rm "$container" >/dev/null 2>&1
+        done
+}
+
 prepare() {
     mkdir -p "$STATE"
 {% for path in persistent %}
     mkdir -p {{ path | sh }}
 {% endfor %}
-    for file in docker-compose.yaml prometheus.yml resolv.conf; do
+    for file in docker-compose.yaml prometheus.yml; do
         [ -e "$STATE/$file" ] || cp "$SHIPPED/$file.orig" "$STATE/$file" || return 1
     done
+    remove_containers
 }
 
 # It looks for its hosts file here and there: both must be this directory.
@@ -103,6 +115,7 @@ run() {
 }
 
 ended() {
+    remove_containers
     [ ! -x "$INIT_D/faasd-provider" ] || "$INIT_D/faasd-provider" stop
 }
 

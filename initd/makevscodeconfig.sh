@@ -8,14 +8,14 @@
 # has logged in presents from then on.
 #
 # Values of the recipe (`with`):
-#   hash  argon2 for code-server 4; sha256 for 3.8, which knows nothing better;
-#         none for a plain password (argon2)
+#   hash  argon2 (what code-server 4 is given unless said otherwise), sha256 (3,
+#         which knows nothing better), or none for a plain password
 #   bind  where to listen (127.0.0.1:5000)
 
 {% include "lib/maker.sh" %}
 {% include "lib/secret.sh" %}
 
-{% set hash = with.hash | default("argon2") %}
+{% set hash = with.hash | default("sha256" if version is startingwith("3.") else "argon2") %}
 usage() {
     cat <<EOF
 usage: $0 [--token-file FILE | --generate]
@@ -105,16 +105,21 @@ hash() {
 }
 
 {% endif %}
-# The password as a YAML text in double quotes.
+# The password as a YAML text in double quotes, without the blanks at its ends.
+# Of the control characters (bytes 00 to 1f and 7f, U+0080 to U+009f) only the
+# tab can be written so.
 plain() {
-    case $token in
-    *[[:cntrl:]]*) die "a password with control characters can only be kept as a hash" ;;
+    ! printf '%s' "$token" | od -An -v -tx1 | tr -d ' \n' |
+        grep -qE '^(..)*(0[0-8a-f]|1.|7f|c2[89])' ||
+        die "a password with control characters can only be kept as a hash"
 {% if hash == "sha256" %}
+    case $token in
     *=*) die "code-server 3.8 reads a plain password only up to its first =: choose another" ;;
-{% endif %}
     esac
+{% endif %}
     printf '"'
-    printf '%s' "$token" | LC_ALL=C sed 's/^[[:blank:]]*//; s/[[:blank:]]*$//; s/[\\"]/\\&/g'
+    printf '%s' "$token" |
+        LC_ALL=C sed "s/^[[:blank:]]*//; s/[[:blank:]]*\$//; s/[\\\\\"]/\\\\&/g; s/$(printf '\t')/\\\\t/g"
     printf '"'
 }
 

@@ -12,8 +12,8 @@
 #   ended      runs after a stop
 # and ends with: service "$@"
 #
-# /etc/default/NAME is read last: TIMEOUT, STOP_TIMEOUT (seconds), LOG_LIMIT
-# (bytes) and what else the script sets can be changed there.
+# /etc/default/NAME is read last: TIMEOUT, STOP_TIMEOUT, LOG_INTERVAL (seconds),
+# LOG_LIMIT (bytes) and what else the script sets can be changed there.
 
 NAME={{ name | sh }}
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -28,6 +28,7 @@ SINCE_FILE=/var/run/$NAME.since
 LOCK_FILE=/var/run/$NAME.lock
 LOG=/var/log/$NAME.log
 LOG_LIMIT=1048576
+LOG_INTERVAL=60
 TIMEOUT={{ with.timeout | default(120) }}
 STOP_TIMEOUT={{ with.stop_timeout | default(30) }}
 
@@ -133,15 +134,22 @@ forget() {
     rm -f "$PID_FILE" "$SINCE_FILE"
 }
 
-# One start or stop at a time. The daemon must not inherit the lock (fd 9).
+# One start or stop at a time: whoever makes this link, which names the process
+# and when it began, so that one left by a killed script is known as such.
+take_lock() {
+    ln -s "$$ $(began_at $$)" "$LOCK_FILE" 2>/dev/null && return
+    holder=$(readlink "$LOCK_FILE") || return
+    same_process "${holder% *}" "${holder#* }" || rm -f "$LOCK_FILE"
+    return 1
+}
+
 lock() {
-    exec 9>"$LOCK_FILE"
-    wait_for "$((TIMEOUT + STOP_TIMEOUT))" flock -n 9 ||
-        die "another start or stop of $NAME is under way"
+    wait_for "$((TIMEOUT + STOP_TIMEOUT))" take_lock ||
+        die "another start or stop of $NAME is under way (pid ${holder% *})"
 }
 
 unlock() {
-    exec 9>&-
+    rm -f "$LOCK_FILE"
 }
 
 keep_old_log() (
@@ -153,7 +161,7 @@ keep_old_log() (
 # /var/log is memory: while the daemon lives, cut its log when it is too long.
 limit_log() {
     trap '' HUP
-    while sleep 60 && same_process "$1" "$2"; do
+    while sleep "$LOG_INTERVAL" && same_process "$1" "$2"; do
         [ "$(wc -c <"$LOG")" -gt "$LOG_LIMIT" ] || continue
         (umask 027 && tail -c "$LOG_LIMIT" "$LOG" >"$LOG.old")
         : >"$LOG"
@@ -170,12 +178,14 @@ spawn() {
     keep_old_log
     # A background process of a script leads no group, so `exec setsid` in run
     # keeps its pid.
-    (cd / && run) </dev/null >>"$LOG" 2>&1 9>&- &
+    # exec, because a redirected function or group keeps the old files open too,
+    # and whoever reads this script's output through a pipe waits for those.
+    (exec </dev/null >>"$LOG" 2>&1 && cd / && run) &
     child=$!
     since=$(began_at "$child") || since=gone
     echo "$since" >"$SINCE_FILE"
     echo "$child" >"$PID_FILE"
-    limit_log "$child" "$since" </dev/null >/dev/null 2>&1 9>&- &
+    (exec </dev/null >/dev/null 2>&1 && limit_log "$child" "$since") &
 }
 
 start_daemon() {
@@ -226,7 +236,7 @@ start() {
 
 # For /opt/bootlocal.sh: comes back at once and tells later, in a file.
 start_in_background() {
-    (exec setsid /bin/sh "$0" start) </dev/null >"/var/log/$NAME.start" 2>&1 &
+    (exec </dev/null >"/var/log/$NAME.start" 2>&1 && exec setsid /bin/sh "$0" start) &
     say "starting; the outcome will be in /var/log/$NAME.start"
 }
 

@@ -3,6 +3,10 @@
 //! have.
 
 mod lint;
+mod machine;
+mod makers;
+mod preparations;
+mod services;
 
 use std::collections::BTreeMap;
 
@@ -19,16 +23,24 @@ struct Script {
 
 impl Script {
     fn render(&self) -> String {
-        let with: BTreeMap<String, toml::Value> = toml::from_str(self.with).unwrap();
-        let context = Context {
-            name: self.name,
-            extension: self.name,
-            version: self.version,
-            persistent: &["/var/lib/state".to_owned()],
-            originals: &["/usr/local/etc/x.conf".to_owned()],
-            libraries: true,
-            with: &with,
-        };
-        render(&Project::built_in(), self.template, &context).unwrap()
+        rendered(
+            self.name,
+            self.template,
+            self.version,
+            &toml::from_str(self.with).unwrap(),
+        )
     }
+}
+
+fn rendered(name: &str, template: &str, version: &str, with: &BTreeMap<String, toml::Value>) -> String {
+    let context = Context {
+        name,
+        extension: name,
+        version,
+        persistent: &["/var/lib/state".to_owned()],
+        originals: &["/usr/local/etc/x.conf".to_owned()],
+        libraries: true,
+        with,
+    };
+    render(&Project::built_in(), template, &context).unwrap()
 }
