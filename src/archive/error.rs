@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use bstr::{BString, ByteSlice};
+use bstr::BString;
 
 /// A name as an archive writes it: hostile bytes, so it is shown with what a
 /// terminal would act on escaped, and cut when it is very long.
@@ -28,12 +28,36 @@ impl<T: AsRef<[u8]>> From<T> for EntryName {
 
 impl fmt::Display for EntryName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut escaped = self.0.escape_bytes();
-        for c in escaped.by_ref().take(Self::SHOWN) {
-            fmt::Write::write_char(f, c)?;
+        let mut shown = 0;
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                shown += 1;
+                match c {
+                    _ if shown > Self::SHOWN => return f.write_str("…"),
+                    '\\' => f.write_str("\\\\")?,
+                    '\0'..='\x1f' | '\x7f' => write!(f, "\\x{:02X}", u32::from(c))?,
+                    _ if is_acted_on(c) => write!(f, "{}", c.escape_unicode())?,
+                    _ => write!(f, "{c}")?,
+                }
+            }
+            for byte in chunk.invalid() {
+                shown += 1;
+                match byte {
+                    _ if shown > Self::SHOWN => return f.write_str("…"),
+                    _ => write!(f, "\\x{byte:02X}")?,
+                }
+            }
         }
-        f.write_str(if escaped.next().is_some() { "…" } else { "" })
+        Ok(())
     }
+}
+
+/// Whether a terminal does something else with a character than show it where
+/// it stands: controls (above ASCII too), and marks of the writing direction.
+fn is_acted_on(c: char) -> bool {
+    let direction =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || direction
 }
 
 impl fmt::Debug for EntryName {
@@ -450,22 +474,20 @@ pub enum ArchiveError {
     },
 
     /// The zip's own structure is wrong.
-    #[error("the zip archive is malformed")]
+    #[error("the zip archive is malformed: {reason}")]
     #[diagnostic(help("{DAMAGED}"))]
     Zip {
-        /// What is wrong.
-        #[source]
-        source: zip::result::ZipError,
+        /// What is wrong; the library's words may hold names.
+        reason: EntryName,
     },
     /// An entry of a zip is described differently in the two places that do.
-    #[error("the headers of `{entry}` in the zip archive disagree")]
+    #[error("the headers of `{entry}` in the zip archive disagree: {reason}")]
     #[diagnostic(help("{HOSTILE}"))]
     ZipDisagrees {
         /// The entry.
         entry: EntryName,
-        /// About what.
-        #[source]
-        source: zip::result::ZipError,
+        /// About what; the library's words may hold names.
+        reason: EntryName,
     },
     /// Two entries of a zip share bytes.
     #[error("`{entry}` and `{other}` overlap in the zip archive")]

@@ -54,7 +54,7 @@ pub(super) fn read<R: Read + Seek>(
 
 fn malformed(reason: &'static str) -> ArchiveError {
     ArchiveError::Zip {
-        source: ZipError::InvalidArchive(reason.into()),
+        reason: reason.into(),
     }
 }
 
@@ -62,7 +62,9 @@ fn malformed(reason: &'static str) -> ArchiveError {
 fn failed(error: ZipError, place: Place) -> ArchiveError {
     match error {
         ZipError::Io(error) => archive_error(meaning(error), place),
-        source => ArchiveError::Zip { source },
+        error => ArchiveError::Zip {
+            reason: error.to_string().into(),
+        },
     }
 }
 
@@ -338,9 +340,9 @@ fn read_entry<R: Read + Seek>(
     let options = ZipReadOptions::new().enforce_header_consistency(true);
     match archive.by_index_with_options(index, options) {
         Ok(file) => put(file, tree),
-        Err(source @ ZipError::InvalidArchive(_)) => Err(ArchiveError::ZipDisagrees {
+        Err(ZipError::InvalidArchive(reason)) => Err(ArchiveError::ZipDisagrees {
             entry: name.clone(),
-            source,
+            reason: reason.as_bytes().into(),
         }),
         Err(error) => Err(failed(error, Place::In(name.clone()))),
     }

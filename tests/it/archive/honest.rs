@@ -278,9 +278,13 @@ fn zip64_end_records_are_read_and_must_agree() {
         let stage = read_bytes(&bytes, &Format::Zip).unwrap();
         assert_eq!(text(&stage, "b"), "content");
     }
-    for bytes in [large(1, false), large(1, true), large(3, true)] {
+    for (bytes, reason) in [
+        (large(1, false), "its two end records disagree"),
+        (large(1, true), "its directory has something behind its last entry"),
+        (large(3, true), "its directory is malformed"),
+    ] {
         let error = read_bytes(&bytes, &Format::Zip).unwrap_err();
-        assert_eq!(error.to_string(), "the zip archive is malformed");
+        assert_eq!(error.to_string(), format!("the zip archive is malformed: {reason}"));
     }
     // An entry that the directory does not list.
     let hidden = zip_edited(&[ZipEntry::file("a"), ZipEntry::file("b")], |directory| {
