@@ -280,11 +280,17 @@ fn zip64_end_records_are_read_and_must_agree() {
     }
     for (bytes, reason) in [
         (large(1, false), "its two end records disagree"),
-        (large(1, true), "its directory has something behind its last entry"),
+        (
+            large(1, true),
+            "its directory has something behind its last entry",
+        ),
         (large(3, true), "its directory is malformed"),
     ] {
         let error = read_bytes(&bytes, &Format::Zip).unwrap_err();
-        assert_eq!(error.to_string(), format!("the zip archive is malformed: {reason}"));
+        assert_eq!(
+            error.to_string(),
+            format!("the zip archive is malformed: {reason}")
+        );
     }
     // An entry that the directory does not list.
     let hidden = zip_edited(&[ZipEntry::file("a"), ZipEntry::file("b")], |directory| {
