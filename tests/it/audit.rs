@@ -952,12 +952,14 @@ fn programs_and_the_system() {
         ),
         (
             "lib64 made when it is loaded",
-            at("usr/local/bin/p", &lib64).owned_file(
-                "usr/local/tce.installed/x",
-                "775",
-                "0 50",
-                b"#!/bin/sh\n[ -e /lib64 ] || ln -s lib /lib64\n",
-            ),
+            at("usr/local/bin/p", &lib64)
+                .node("usr/local/tce.installed", "d 775 0 50")
+                .owned_file(
+                    "usr/local/tce.installed/x",
+                    "775",
+                    "0 50",
+                    b"#!/bin/sh\n[ -e /lib64 ] || ln -s lib /lib64\n",
+                ),
             &[],
         ),
         (

@@ -1028,8 +1028,8 @@ fn a_lock_with_a_mistake_is_answered_with_its_place() {
             "tcforge.lock:9: the lock has `https://a/x` twice",
         ),
         (
-            format!("version = 1\n{file}").replace("https", "http"),
-            "tcforge.lock:4: `http://a/x` is not an origin",
+            format!("version = 1\n{file}").replace("https://a/x", "npm:x"),
+            "tcforge.lock:4: `npm:x` is no place to fetch from: the version is missing",
         ),
         (
             format!("version = 1\n{file}").replace(&sum.to_string(), "00"),
