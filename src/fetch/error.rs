@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::origin::ParseOriginError;
+use super::origin::{Origin, ParseOriginError};
 use crate::digest::Sha256;
 
 /// Why a file was not had. URLs are shown without user, password and query.
@@ -308,6 +308,15 @@ impl FetchError {
         match errors.len() {
             0 | 1 => errors.pop(),
             _ => Some(Self::Several { errors }),
+        }
+    }
+
+    /// Whether a file of the cache is to blame, and not the place that was asked.
+    pub(super) fn is_of_the_cache(&self, place: &Origin) -> bool {
+        match (self, place) {
+            (Self::Io { path, .. }, Origin::File(file)) => path != file,
+            (Self::Io { .. }, _) => true,
+            _ => false,
         }
     }
 
