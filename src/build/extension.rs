@@ -10,7 +10,7 @@ use crate::audit;
 use crate::base::Base;
 use crate::progress::Progress;
 use crate::project::Project;
-use crate::scratch::Scratch;
+use crate::scratch::{self, Scratch};
 use crate::stage::{Stage, apply_rules, written_at_run_time};
 use crate::tcz::side::{self, Dependency, Info, SideFiles, Sums, Upstream};
 use crate::tcz::squashfs::{self, PackOptions};
@@ -68,7 +68,12 @@ impl Draft {
         }
         let image = folder.join(&self.file_name);
         let file = File::create_new(&image).map_err(|source| BuildError::write(&image, source))?;
-        let written = squashfs::write(&self.stage, &file, &self.options, progress)?;
+        let written = squashfs::write(&self.stage, &file, &self.options, progress).map_err(|source| {
+            BuildError::Pack {
+                extension: self.file_name.clone(),
+                source,
+            }
+        })?;
         verify::verify(&image, &self.stage, &written, &self.options)?;
         let side = SideFiles {
             file_name: &self.file_name,
@@ -108,7 +113,7 @@ pub(super) fn audit_made(
 
 /// Gives the files that were made in a scratch folder their names in `out`.
 /// Side files of an earlier build that the new one does not have are removed.
-/// One program at a time does so in a folder.
+/// One program at a time does so in a folder, and an interrupt waits for it.
 pub(super) fn publish<'a>(
     scratch: &Scratch,
     extensions: impl IntoIterator<Item = &'a Extension>,
@@ -116,6 +121,7 @@ pub(super) fn publish<'a>(
 ) -> Result<(), BuildError> {
     let lock = File::open(out).map_err(|source| BuildError::write(out, source))?;
     lock.lock().map_err(|source| BuildError::write(out, source))?;
+    let _all_or_nothing = scratch::hold_interrupts();
     for extension in extensions {
         remove_old_side_files(&extension.file_name, scratch.path(), out)?;
         for made in files_of(&extension.file_name, scratch.path())? {

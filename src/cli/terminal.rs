@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use miette::Diagnostic;
 use serde::Serialize;
 use tcforge::audit::Level;
 use tcforge::progress::{Progress, Task};
@@ -116,7 +117,12 @@ impl Terminal {
 
     /// Data on the standard output.
     pub(crate) fn print(&self, text: impl Display) -> io::Result<()> {
-        writeln!(io::stdout().lock(), "{text}")
+        writeln!(io::stdout().lock(), "{text}").map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("cannot write to the standard output: {error}"),
+            )
+        })
     }
 
     /// A value as JSON on the standard output.
@@ -160,6 +166,11 @@ fn wants_color(choice: ColorChoice, is_terminal: bool) -> bool {
     }
 }
 
+/// Some of a kind: `1 file`, `2 files`.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Bytes for people: `17 B`, `3.4 MiB`.
 pub(crate) fn human_size(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
@@ -188,13 +199,21 @@ fn render_error(report: &miette::Report, color: bool) -> String {
         }
     };
     let mut text = format!("{} {report}", red("error:"));
-    for cause in report.chain().skip(1) {
-        text.push_str(&format!("\n  because: {cause}"));
+    for cause in report.chain().skip(1).map(ToString::to_string) {
+        // Some errors end with their cause, for notes of one line.
+        if !text.ends_with(&cause) {
+            text.push_str(&format!("\n  because: {cause}"));
+        }
     }
-    if let Some(help) = report.help() {
+    if let Some(help) = help(report.as_ref()) {
         text.push_str(&format!("\nhint: {help}"));
     }
     text
+}
+
+/// The hint of an error, or that of the nearest cause that has one.
+fn help<'a>(error: &'a dyn Diagnostic) -> Option<Box<dyn Display + 'a>> {
+    error.help().or_else(|| help(error.diagnostic_source()?))
 }
 
 fn bar(name: &str, total: Option<u64>) -> ProgressBar {
