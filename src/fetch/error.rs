@@ -59,7 +59,7 @@ pub enum FetchError {
     /// The bytes are not those that were asked for.
     #[error("`{from}` is not the file that was asked for: its sha256 is {found}, not {wanted}")]
     #[diagnostic(help(
-        "upstream replaced the file, or somebody changed it on the way: find out which, and only then write the new sum with `tcforge update`"
+        "upstream replaced the file, or somebody changed it on the way: find out which; to take the new one, remove the old entry from tcforge.lock and run `tcforge update`"
     ))]
     WrongSum {
         /// Where they came from.
@@ -72,7 +72,7 @@ pub enum FetchError {
     /// The file has another size than the lock says.
     #[error("`{from}` has {found} bytes, not {wanted}")]
     #[diagnostic(help(
-        "upstream replaced the file, or the lock is wrong: find out which, and only then write the new size with `tcforge update`"
+        "upstream replaced the file, or the lock is wrong: find out which; to take the new one, remove the old entry from tcforge.lock and run `tcforge update`"
     ))]
     WrongSize {
         /// Where it is.

@@ -356,12 +356,45 @@ fn files_that_cannot_be_packed_are_named() {
 }
 
 #[test]
-fn names_need_not_be_text() {
+fn names_need_not_be_text_but_one_line() {
     let world = world();
-    let name = OsStr::from_bytes(b"caf\xe9 \x01");
-    fs::write(world.path("project/root/usr/local/share").join(name), "").unwrap();
-    let run = world.run(&["pack", "root", "hello.tcz", "-q"]);
-    run.succeeded("");
+    let share = world.path("project/root/usr/local/share");
+    fs::write(share.join(OsStr::from_bytes(b"caf\xe9")), "").unwrap();
+    world.run(&["pack", "root", "hello.tcz", "-q"]).succeeded("");
+    assert_eq!(
+        fs::read(world.path("project/hello.tcz.list")).unwrap(),
+        b"/usr/local/bin/hello\n/usr/local/share/caf\xe9\n/usr/local/share/doc/hello/COPYING\n"
+    );
+    let image = world.text_path("project/hello.tcz");
+    let listed = std::process::Command::new("unsquashfs")
+        .args(["-l", &image])
+        .output()
+        .unwrap();
+    let name = b"/usr/local/share/caf\xe9\n";
+    assert!(listed.stdout.windows(name.len()).any(|window| window == name));
+
+    fs::write(share.join("a\nb"), "").unwrap();
+    world.run(&["pack", "root", "other.tcz"]).failed(
+        "error: `usr/local/share/a\nb` has a line break in its name\nhint: rename the file; a .list has one path a \
+         line\n",
+    );
+    assert!(!world.path("project/other.tcz").exists());
+}
+
+#[test]
+fn names_do_not_reach_the_terminal() {
+    let world = world();
+    world.write(
+        "project/root/usr/local/tce.installed/\u{1b}]0;x\u{7}",
+        "#!/bin/sh\n",
+    );
+    let run = world.run(&["pack", "root", "hello.tcz", "--force"]);
+    assert_eq!(run.code, Some(1));
+    let finding = "usr/local/tce.installed/\\u{1b}]0;x\\u{7}: the one script";
+    assert!(run.stderr.contains(finding), "{}", run.stderr);
+    let check = world.run(&["check", "hello.tcz"]);
+    assert!(check.stdout.contains(finding), "{}", check.stdout);
+    assert!(!check.stdout.contains('\u{1b}'));
 }
 
 #[test]
