@@ -142,7 +142,8 @@ impl Project {
             return Err(ProjectError::ReadOnly(name.to_owned()));
         };
         let path = folder.join(name);
-        write_atomically(&path, text.as_bytes()).map_err(|source| ProjectError::Io {
+        // The folder may have only the built-in file so far.
+        write_with_parents(&path, text.as_bytes()).map_err(|source| ProjectError::Io {
             action: "write",
             path,
             source,
@@ -207,26 +208,23 @@ impl Project {
                 return Err(ProjectError::Exists(path));
             }
         }
-        let project = Self::in_folder(folder);
         for (name, bytes) in &files {
             let path = folder.join(name);
-            project
-                .init_file(&path, bytes)
-                .map_err(|source| ProjectError::Io {
-                    action: "write",
-                    path,
-                    source,
-                })?;
+            write_with_parents(&path, bytes).map_err(|source| ProjectError::Io {
+                action: "write",
+                path,
+                source,
+            })?;
         }
         Ok(files.into_iter().map(|(name, _)| name).collect())
     }
+}
 
-    fn init_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        write_atomically(path, bytes)
+fn write_with_parents(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
     }
+    write_atomically(path, bytes)
 }
 
 /// Writes a file beside its destination and renames it there.

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
-use crate::fetch::{self, FetchError, Fetcher, Origin, Upstream, Wanted, Wish};
+use crate::digest::Sha256;
+use crate::fetch::{self, FetchError, Fetcher, FoundFile, Origin, Upstream, Wanted, Wish};
 use crate::progress::Progress;
 use crate::project::{LOCK_NAME, Project, ProjectError};
 use crate::recipe::update::{Change, Found, Repinned, Summed, UpdateError, origins_besides, relock, repin};
@@ -63,9 +64,9 @@ impl Updater<'_> {
         }
         let old = recipe.plan(self.channel)?;
         let release = recipe.releases.get(&self.channel.name);
-        let found = self.look(&old, release)?;
+        let (found, files) = self.look(&old, release)?;
         let repinned = repin(recipe, self.channel, &found)?;
-        let sums = self.sums(&repinned, lock)?;
+        let sums = self.sums(&repinned, lock, &files)?;
         let used = origins_besides(self.recipes, self.channels, &recipe.name, &self.channel.name)?;
         let change = relock(lock, &repinned, &sums, &used)?;
         if write && !change.is_empty() {
@@ -78,7 +79,8 @@ impl Updater<'_> {
     }
 
     /// The newest release that the recipe wants: the one it has, if none is newer.
-    fn look(&self, old: &Plan, release: Option<&Release>) -> Result<Found, Error> {
+    /// With what upstream says of the newest one's files.
+    fn look(&self, old: &Plan, release: Option<&Release>) -> Result<(Found, Vec<FoundFile>), Error> {
         let mut found = Found {
             version: old.version.clone(),
             date: old.date,
@@ -86,7 +88,7 @@ impl Updater<'_> {
         };
         let watch = release.and_then(|release| release.watch.as_ref());
         let Some((upstream, wish)) = watch.and_then(|watch| self.watched(watch)) else {
-            return Ok(found);
+            return Ok((found, Vec::new()));
         };
         let latest = self.fetcher.latest(&upstream, &wish, self.progress)?;
         let version = upstream_version(&upstream, &latest.version);
@@ -97,7 +99,7 @@ impl Updater<'_> {
                 .and_then(|date| date.parse().ok())
                 .unwrap_or_else(today);
         }
-        Ok(found)
+        Ok((found, latest.files))
     }
 
     fn watched(&self, watch: &Watch) -> Option<(Upstream, Wish)> {
@@ -134,28 +136,31 @@ impl Updater<'_> {
         Ok(pins)
     }
 
-    /// Fetches what the lock does not know, or knows no size of.
-    fn sums(&self, repinned: &Repinned, lock: &Lock) -> Result<Vec<Summed>, Error> {
+    /// Fetches what the lock does not know, or knows no size of. `files` are
+    /// those that upstream lists with their sums.
+    fn sums(&self, repinned: &Repinned, lock: &Lock, files: &[FoundFile]) -> Result<Vec<Summed>, Error> {
         let mut sums = Vec::new();
         for asset in &repinned.new.assets {
-            let summed = match lock.find(&asset.origin) {
+            let known = match lock.find(&asset.origin) {
                 Some(locked) if locked.size.is_some() => continue,
-                Some(locked) => {
+                Some(locked) => Some((locked.sha256, locked.source.clone())),
+                None => listed(files, &asset.origin).map(|sum| (sum, LISTED.to_owned())),
+            };
+            let (cached, source) = match known {
+                Some((sha256, source)) => {
                     let wanted = Wanted {
-                        name: locked.name.clone(),
-                        origin: locked.url.clone(),
+                        name: asset.name.clone(),
+                        origin: asset.origin.clone(),
                         size: None,
-                        sha256: locked.sha256,
+                        sha256,
                     };
-                    let cached = self.fetcher.fetch(&wanted, self.progress)?;
-                    (cached, locked.source.clone())
+                    (self.fetcher.fetch(&wanted, self.progress)?, source)
                 }
                 None => {
                     let new = self.fetcher.discover(&asset.origin, self.progress)?;
                     (new.cached, new.vouched.to_string())
                 }
             };
-            let (cached, source) = summed;
             sums.push(Summed {
                 origin: asset.origin.clone(),
                 size: cached.size,
@@ -165,6 +170,15 @@ impl Updater<'_> {
         }
         Ok(sums)
     }
+}
+
+/// Who vouches for a sum that GitHub lists beside a release's file.
+const LISTED: &str = "GitHub's list of the release";
+
+/// The sum that upstream lists for a file.
+fn listed(files: &[FoundFile], origin: &Origin) -> Option<Sha256> {
+    let is_it = |file: &&FoundFile| file.url.parse().is_ok_and(|url: Origin| url == *origin);
+    files.iter().find(is_it)?.sha256
 }
 
 /// The version without what Debian adds to it: `1.4.13~ds1-1~deb11u4` is 1.4.13.

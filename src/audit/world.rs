@@ -95,12 +95,14 @@ impl<'a> World<'a> {
     pub(super) fn makes_lib64(&self) -> bool {
         let nodes = self.subjects.iter().flat_map(|subject| &subject.nodes);
         let scripts = nodes.filter(|(path, _)| path.as_bytes().starts_with(INSTALLED.as_bytes()));
-        scripts.filter_map(|(_, entry)| entry.content()).any(|content| match content {
-            FileContent::Script { text: Some(text), .. } => {
-                text.lines().any(|line| line.contains("ln -s") && line.ends_with(" /lib64"))
-            }
-            _ => false,
-        })
+        scripts
+            .filter_map(|(_, entry)| entry.content())
+            .any(|content| match content {
+                FileContent::Script { text: Some(text), .. } => text
+                    .lines()
+                    .any(|line| line.contains("ln -s") && line.ends_with(" /lib64")),
+                _ => false,
+            })
     }
 
     fn get(&self, path: &TreePath) -> Option<&'a Entry> {

@@ -40,7 +40,9 @@ fn loader(head: &[u8]) -> Option<&[u8]> {
     let header = FileHeader64::<LittleEndian>::parse(head).ok()?;
     let endian = header.endian().ok()?;
     let programs = header.program_headers(endian, head).ok()?;
-    programs.iter().find_map(|program| program.interpreter(endian, head).ok()?)
+    programs
+        .iter()
+        .find_map(|program| program.interpreter(endian, head).ok()?)
 }
 
 #[cfg(test)]

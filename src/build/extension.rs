@@ -68,7 +68,12 @@ impl Draft {
         }
         let image = folder.join(&self.file_name);
         let file = File::create_new(&image).map_err(|source| BuildError::write(&image, source))?;
-        let written = squashfs::write(&self.stage, &file, &self.options, progress)?;
+        let written = squashfs::write(&self.stage, &file, &self.options, progress).map_err(|source| {
+            BuildError::Pack {
+                extension: self.file_name.clone(),
+                source,
+            }
+        })?;
         verify::verify(&image, &self.stage, &written, &self.options)?;
         let side = SideFiles {
             file_name: &self.file_name,
@@ -108,7 +113,7 @@ pub(super) fn audit_made(
 
 /// Gives the files that were made in a scratch folder their names in `out`.
 /// Side files of an earlier build that the new one does not have are removed.
-/// One program at a time does so in a folder.
+/// One program at a time does so in a folder, and an interrupt waits for it.
 pub(super) fn publish<'a>(
     scratch: &Scratch,
     extensions: impl IntoIterator<Item = &'a Extension>,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::BuildError;
 use super::extension::{self, Draft, Extension, audit_made};
-use super::recipes::dependency;
+use super::recipes::{EXTENSION_BY, dependency};
 use crate::audit;
 use crate::base::Base;
 use crate::progress::Progress;
@@ -14,6 +14,12 @@ use crate::scratch::Scratch;
 use crate::stage::Stage;
 use crate::tcz::side::{self, Dependency, Info};
 use crate::tcz::squashfs::PackOptions;
+
+/// What the info file says of what nobody said.
+const UNKNOWN: &str = "unknown";
+/// Its last field, which must begin with a day: Tiny Core 11.0's, because the
+/// same folder has to give the same bytes on every day.
+const NO_HISTORY: &str = "2020/03/01 Original";
 
 /// What is to become an extension.
 #[derive(Debug, Clone)]
@@ -24,7 +30,7 @@ pub struct FolderRequest {
     pub out: PathBuf,
     /// Names of direct dependencies, with `.tcz`.
     pub dependencies: Vec<String>,
-    /// Texts of the info file that are known.
+    /// Texts of the info file that are known; title and size are filled in.
     pub info: Info,
     /// How it is packed.
     pub options: PackOptions,
@@ -61,22 +67,19 @@ pub fn pack_folder(
         return Err(name());
     }
     let stage = Stage::from_folder(&request.folder)?;
-    let parent = request
-        .out
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(|source| BuildError::write(parent, source))?;
+    let parent = folder_of(request)?;
     let scratch = Scratch::in_dir(parent).map_err(|source| BuildError::write(parent, source))?;
-    let dependencies = request
-        .dependencies
-        .iter()
-        .map(|name| dependency(name))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut dependencies = Vec::new();
+    for name in &request.dependencies {
+        let one = dependency(name)?;
+        if !dependencies.contains(&one) {
+            dependencies.push(one);
+        }
+    }
     let draft = Draft {
         file_name: file_name.to_owned(),
         stage,
-        info: request.info.clone(),
+        info: with_placeholders(&request.info, file_name),
         dependencies,
         license: request.info.copying_policy.clone(),
         upstream: Vec::new(),
@@ -95,6 +98,43 @@ pub fn pack_folder(
         report,
         published,
     })
+}
+
+/// The folder that the extension goes to, made if it is not there.
+fn folder_of(request: &FolderRequest) -> Result<&Path, BuildError> {
+    let parent = request.out.parent();
+    let parent = parent
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(|source| BuildError::make_folder(parent, source))?;
+    let real = |path: &Path| {
+        path.canonicalize()
+            .map_err(|source| BuildError::read(path, source))
+    };
+    if real(parent)?.starts_with(real(&request.folder)?) {
+        return Err(BuildError::Inside(request.out.clone()));
+    }
+    Ok(parent)
+}
+
+/// The info file's texts, with something in the place of those that it must
+/// have and that nobody gave.
+fn with_placeholders(given: &Info, file_name: &str) -> Info {
+    let or = |text: &str, placeholder: &str| match text {
+        "" => placeholder.to_owned(),
+        text => text.to_owned(),
+    };
+    let stem = file_name.trim_end_matches(".tcz");
+    Info {
+        description: or(&given.description, stem),
+        version: or(&given.version, UNKNOWN),
+        author: or(&given.author, UNKNOWN),
+        original_site: or(&given.original_site, UNKNOWN),
+        copying_policy: or(&given.copying_policy, UNKNOWN),
+        extension_by: or(&given.extension_by, EXTENSION_BY),
+        current: or(&given.current, NO_HISTORY),
+        ..given.clone()
+    }
 }
 
 /// What an extension in the same folder needs, for the tree.

@@ -47,7 +47,7 @@ pub enum BuildError {
     #[diagnostic(transparent)]
     Fetch(#[from] FetchError),
     /// An archive was refused.
-    #[error("`{asset}` of {extension} was refused")]
+    #[error("cannot unpack `{asset}` of {extension}")]
     Archive {
         /// The extension.
         extension: String,
@@ -71,7 +71,7 @@ pub enum BuildError {
         source: PlaceError,
     },
     /// Two parts of a recipe want the same path.
-    #[error("cannot put together {extension}: {source}")]
+    #[error("cannot put together {extension}")]
     #[diagnostic(help("two parts of the recipe want the same path"))]
     Stage {
         /// The extension.
@@ -109,6 +109,10 @@ pub enum BuildError {
         "it must end in `.tcz` and have only letters, digits, `.`, `_`, `+` and `-` before that"
     ))]
     Name(PathBuf),
+    /// The extension would lie in the folder that it is made from.
+    #[error("`{}` lies in the folder that is to be packed", .0.display())]
+    #[diagnostic(help("write it beside the folder: inside, the next one would hold this one"))]
+    Inside(PathBuf),
     /// An option for packing.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -118,9 +122,15 @@ pub enum BuildError {
     #[diagnostic(transparent)]
     Folder(#[from] FolderError),
     /// The image could not be written.
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    Pack(#[from] PackError),
+    #[error("cannot pack `{extension}`")]
+    Pack {
+        /// The extension.
+        extension: String,
+        /// Why.
+        #[source]
+        #[diagnostic_source]
+        source: PackError,
+    },
     /// What was written is not what was meant.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -139,9 +149,9 @@ pub enum BuildError {
     Spool(#[source] io::Error),
     /// Something could not be read or written.
     #[error("cannot {action} `{}`", path.display())]
-    #[diagnostic(help("is the disk full, or the folder not yours to write to?"))]
+    #[diagnostic(help("{}", io_hint(source)))]
     Io {
-        /// `read` or `write`.
+        /// `read`, `write` or `make the folder`.
         action: &'static str,
         /// What.
         path: PathBuf,
@@ -166,5 +176,28 @@ impl BuildError {
             path: path.to_owned(),
             source,
         }
+    }
+
+    fn make_folder(path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            action: "make the folder",
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+fn io_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "make room, or write to a folder where there is some"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "write to a folder that you may write to"
+        }
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            "a file is in the way: name another folder, or remove it"
+        }
+        _ => "check the path, and the disk that it lies on",
     }
 }

@@ -22,7 +22,7 @@ use crate::tcz::side::{Dependency, Info, Upstream};
 use crate::tcz::squashfs::{Compression, PackOptions};
 
 /// Who made the extension, in its info file.
-const EXTENSION_BY: &str = "tcforge";
+pub(super) const EXTENSION_BY: &str = "tcforge";
 
 /// Builds plans of one channel.
 pub struct Builder<'a> {
@@ -73,7 +73,7 @@ impl Builder<'_> {
         let base = Base::load(self.project)?;
         let limits = Limits::load(self.project)?;
         let sources = self.sources(&plans)?;
-        fs::create_dir_all(out).map_err(|source| BuildError::write(out, source))?;
+        fs::create_dir_all(out).map_err(|source| BuildError::make_folder(out, source))?;
         let scratch = Scratch::in_dir(out).map_err(|source| BuildError::write(out, source))?;
         let composer = Composer {
             project: self.project,

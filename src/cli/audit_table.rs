@@ -5,20 +5,15 @@ use std::io;
 use comfy_table::Color;
 use tcforge::audit::{Finding, Level, Report};
 
-use super::terminal::Terminal;
+use super::terminal::{Terminal, count};
 
 /// What the audit says of an extension, in a word or two.
 pub(crate) fn verdict(report: &Report) -> (String, Color) {
-    let count = |level| report.count(level);
     match report.worst() {
         Level::Pass => ("pass".to_owned(), Color::Green),
-        Level::Warning => (plural(count(Level::Warning), "warning"), Color::Yellow),
-        Level::Error => (plural(count(Level::Error), "error"), Color::Red),
+        Level::Warning => (count(report.count(Level::Warning), "warning"), Color::Yellow),
+        Level::Error => (count(report.count(Level::Error), "error"), Color::Red),
     }
-}
-
-fn plural(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// All findings of all extensions as a table; with `-v` those that passed too.
@@ -32,7 +27,7 @@ pub(crate) fn print(reports: &[Report], terminal: &Terminal) -> io::Result<()> {
             .to_string_lossy()
             .into_owned();
         let (result, color) = verdict(report);
-        let passed = plural(report.count(Level::Pass), "check") + " passed";
+        let passed = count(report.count(Level::Pass), "check") + " passed";
         table.add_row([
             terminal.cell(&name, Some(Color::Cyan)),
             terminal.cell(result, Some(color)),

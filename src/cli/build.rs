@@ -12,7 +12,7 @@ use tcforge::build::{Builder, Built, Outcome};
 use tcforge::project::Project;
 
 use super::args::BuildArgs;
-use super::terminal::{Terminal, human_size};
+use super::terminal::{Terminal, count, human_size};
 use super::{FAILED, audit_table, selection, source_date_epoch};
 
 pub(crate) fn run(args: &BuildArgs, project: &Project, terminal: &Terminal) -> super::Outcome {
@@ -57,7 +57,11 @@ fn finish(outcome: &Outcome, out: &Path, terminal: &Terminal) -> super::Outcome 
     }
     terminal.status(
         "Wrote",
-        format!("{} extensions to `{}`", outcome.built.len(), out.display()),
+        format!(
+            "{} to `{}`",
+            count(outcome.built.len(), "extension"),
+            out.display()
+        ),
     );
     let errors = outcome
         .built

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tcforge::project::Project;
 
 use super::args::FetchArgs;
-use super::terminal::{Terminal, human_size};
+use super::terminal::{Terminal, count, human_size};
 use super::{Outcome, selection};
 
 pub(crate) fn run(args: &FetchArgs, project: &Project, terminal: &Terminal) -> Outcome {
@@ -34,8 +34,8 @@ pub(crate) fn run(args: &FetchArgs, project: &Project, terminal: &Terminal) -> O
     terminal.status(
         "Fetched",
         format!(
-            "{} files, {}, into `{}`",
-            cached.len(),
+            "{}, {}, into `{}`",
+            count(cached.len(), "file"),
             human_size(size),
             fetcher.cache().root().display()
         ),

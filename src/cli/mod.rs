@@ -75,6 +75,11 @@ fn run(cli: &Cli, terminal: &Terminal) -> Outcome {
 fn project(global: &Global) -> miette::Result<Project> {
     match &global.project {
         Some(folder) if folder.is_dir() => Ok(Project::in_folder(folder)),
+        Some(file) if file.exists() => Err(miette::miette!(
+            help = "name the folder that holds tcforge.lock",
+            "the project `{}` is not a folder",
+            file.display()
+        )),
         Some(folder) => Err(miette::miette!(
             help = "make one with `tcforge init DIR`",
             "the project folder `{}` does not exist",
@@ -102,10 +107,15 @@ fn source_date_epoch() -> miette::Result<Option<u32>> {
 }
 
 /// On Ctrl-C, SIGTERM and SIGHUP: nothing half-made is left behind.
-#[expect(clippy::exit, reason = "the handler runs on a thread of its own; nobody else would end the program")]
+#[expect(
+    clippy::exit,
+    reason = "the handler runs on a thread of its own; nobody else would end the program"
+)]
 fn remove_half_made_on_interrupt() {
     let handler = || {
         scratch::remove_all();
+        // A closed standard error is no reason to stay.
+        let _ = io::Write::write_all(&mut io::stderr(), b"error: interrupted\n");
         std::process::exit(INTERRUPTED);
     };
     // Without a handler the next run sweeps instead.

@@ -7,12 +7,14 @@ use miette::{Context, IntoDiagnostic};
 use serde::Serialize;
 use tcforge::audit::Level;
 use tcforge::build::{FolderRequest, pack_folder};
+use tcforge::progress::Progress;
 use tcforge::project::Project;
 use tcforge::tcz::side::Info;
-use tcforge::tcz::squashfs::{Algorithm, BlockSize, Compression, PackOptions};
+use tcforge::tcz::side::info::Deviation;
+use tcforge::tcz::squashfs::{Algorithm, BlockSize, Compression, OptionError, PackOptions};
 
 use super::args::{CompressionChoice, PackArgs};
-use super::terminal::{Terminal, human_size};
+use super::terminal::{Terminal, count, human_size};
 use super::{FAILED, Outcome, audit_table, source_date_epoch};
 
 pub(crate) fn run(args: &PackArgs, project: &Project, terminal: &Terminal) -> Outcome {
@@ -45,12 +47,15 @@ pub(crate) fn run(args: &PackArgs, project: &Project, terminal: &Terminal) -> Ou
             args.out.display()
         ));
     }
+    if args.info.is_none() {
+        terminal.note("nothing is said in the info file; `--info FILE` takes its texts from a file");
+    }
     terminal.status(
         "Packed",
         format!(
-            "`{}`: {} files, {} into {}",
+            "`{}`: {}, {} into {}",
             args.out.display(),
-            packed.extension.files,
+            count(packed.extension.files, "file"),
             human_size(packed.extension.content_size),
             human_size(packed.extension.sums.length)
         ),
@@ -64,7 +69,7 @@ pub(crate) fn run(args: &PackArgs, project: &Project, terminal: &Terminal) -> Ou
 }
 
 fn options(args: &PackArgs) -> miette::Result<PackOptions> {
-    let block_size: BlockSize = args.block_size.parse()?;
+    let block_size = block_size(&args.block_size)?;
     let algorithm = match args.compression {
         CompressionChoice::Gzip => Algorithm::Gzip,
         CompressionChoice::Xz => Algorithm::Xz,
@@ -82,22 +87,42 @@ fn options(args: &PackArgs) -> miette::Result<PackOptions> {
     })
 }
 
+/// Reads a block size as mksquashfs does: bytes, or with `K` or `M` behind it.
+fn block_size(text: &str) -> Result<BlockSize, OptionError> {
+    let wrong = || OptionError::BlockSize(text.to_owned());
+    let upper = text.to_ascii_uppercase();
+    let (number, unit) = match (upper.strip_suffix('K'), upper.strip_suffix('M')) {
+        (Some(number), _) => (number, 1 << 10),
+        (_, Some(number)) => (number, 1 << 20),
+        _ => (upper.as_str(), 1),
+    };
+    let bytes = number
+        .parse::<u32>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit));
+    BlockSize::new(bytes.ok_or_else(wrong)?).map_err(|_| wrong())
+}
+
 /// The time stamp of a packed folder, whose files' own times say when they were
 /// copied rather than when they were made: 2020-03-01, Tiny Core 11.0's day.
 const DEFAULT_TIME: u32 = 1_583_020_800;
 
 fn info(args: &PackArgs) -> miette::Result<Info> {
     let Some(path) = &args.info else {
-        return Ok(Info {
-            current: "2020/03/01 Original".to_owned(),
-            ..Info::default()
-        });
+        return Ok(Info::default());
     };
     let bytes = fs::read(path)
         .into_diagnostic()
         .wrap_err_with(|| format!("cannot read the info file `{}`", path.display()))?;
     let (info, deviations) = Info::parse(&bytes);
-    match deviations.first() {
+    // These two are filled in whatever the file says.
+    let filled_in = |deviation: &&Deviation| {
+        matches!(
+            deviation,
+            Deviation::Missing("Title" | "Size") | Deviation::Empty("Title" | "Size")
+        )
+    };
+    match deviations.iter().find(|deviation| !filled_in(deviation)) {
         Some(deviation) => Err(miette::miette!(
             help = "docs/extensions.md shows how an info file looks",
             "the info file `{}` is not as Tiny Core wants it: {deviation}",

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use miette::Diagnostic;
 use serde::Serialize;
 use tcforge::audit::Level;
 use tcforge::progress::{Progress, Task};
@@ -68,25 +69,25 @@ impl Terminal {
     /// One step done, as cargo says it: a verb to the right, then what.
     pub(crate) fn status(&self, verb: &str, what: impl Display) {
         if self.volume >= Volume::Normal {
-            self.line(&format!("{} {what}", self.paint(&format!("{verb:>10}"), "1;32")));
+            self.line(&self.paint(&format!("{verb:>10}"), "1;32"), what);
         }
     }
 
     /// A detail for those who asked for more.
     pub(crate) fn detail(&self, text: impl Display) {
         if self.volume >= Volume::Verbose {
-            self.line(&format!("{:>10} {text}", ""));
+            self.line(&" ".repeat(10), text);
         }
     }
 
     /// Something to look at that is not an error.
     pub(crate) fn warning(&self, text: impl Display) {
-        self.line(&format!("{} {text}", self.paint("warning:", "1;33")));
+        self.line(&self.paint("warning:", "1;33"), text);
     }
 
     /// An error that an audit found.
     pub(crate) fn audit_error(&self, text: impl Display) {
-        self.line(&format!("{} {text}", self.paint("error:", "1;31")));
+        self.line(&self.paint("error:", "1;31"), text);
     }
 
     /// Whether findings of a level are worth a line in a table.
@@ -96,10 +97,15 @@ impl Terminal {
 
     /// A failure: what, why, and what to do.
     pub(crate) fn error(&self, report: &miette::Report) {
-        self.line(render_error(report, self.color).trim_end());
+        self.write(render_error(report, self.color).trim_end());
     }
 
-    fn line(&self, text: &str) {
+    /// A line of our own, `head`, and what may come from anywhere.
+    fn line(&self, head: &str, text: impl Display) {
+        self.write(&format!("{head} {}", harmless(text)));
+    }
+
+    fn write(&self, text: &str) {
         // A closed standard error is no reason to stop.
         self.bars.suspend(|| {
             let _ = writeln!(io::stderr(), "{text}");
@@ -116,7 +122,12 @@ impl Terminal {
 
     /// Data on the standard output.
     pub(crate) fn print(&self, text: impl Display) -> io::Result<()> {
-        writeln!(io::stdout().lock(), "{text}")
+        writeln!(io::stdout().lock(), "{text}").map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("cannot write to the standard output: {error}"),
+            )
+        })
     }
 
     /// A value as JSON on the standard output.
@@ -143,7 +154,7 @@ impl Terminal {
 
     /// A cell, coloured where colours are wanted.
     pub(crate) fn cell(&self, text: impl Display, color: Option<Color>) -> Cell {
-        let cell = Cell::new(text);
+        let cell = Cell::new(harmless(text));
         match color {
             Some(color) if self.color_tables => cell.fg(color),
             _ => cell,
@@ -158,6 +169,26 @@ fn wants_color(choice: ColorChoice, is_terminal: bool) -> bool {
         // https://no-color.org: any text that is not empty.
         ColorChoice::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none_or(|text| text.is_empty()),
     }
+}
+
+/// A text with what a terminal would act on escaped: names come from archives,
+/// versions from servers.
+fn harmless(text: impl Display) -> String {
+    let mut out = String::new();
+    for c in text.to_string().chars() {
+        let direction = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        match c {
+            '\n' | '\t' => out.push(c),
+            _ if c.is_control() || direction => out.extend(c.escape_unicode()),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// Some of a kind: `1 file`, `2 files`.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Bytes for people: `17 B`, `3.4 MiB`.
@@ -187,14 +218,22 @@ fn render_error(report: &miette::Report, color: bool) -> String {
             text.to_owned()
         }
     };
-    let mut text = format!("{} {report}", red("error:"));
-    for cause in report.chain().skip(1) {
-        text.push_str(&format!("\n  because: {cause}"));
+    let mut text = format!("{} {}", red("error:"), harmless(report));
+    for cause in report.chain().skip(1).map(harmless) {
+        // Some errors end with their cause, for notes of one line.
+        if !text.ends_with(&cause) {
+            text.push_str(&format!("\n  because: {cause}"));
+        }
     }
-    if let Some(help) = report.help() {
-        text.push_str(&format!("\nhint: {help}"));
+    if let Some(help) = help(report.as_ref()) {
+        text.push_str(&format!("\nhint: {}", harmless(help)));
     }
     text
+}
+
+/// The hint of an error, or that of the nearest cause that has one.
+fn help<'a>(error: &'a dyn Diagnostic) -> Option<Box<dyn Display + 'a>> {
+    error.help().or_else(|| help(error.diagnostic_source()?))
 }
 
 fn bar(name: &str, total: Option<u64>) -> ProgressBar {
@@ -231,7 +270,7 @@ impl Progress for Terminal {
 
     fn note(&self, text: &str) {
         if self.volume >= Volume::Normal {
-            self.line(&format!("{} {text}", self.paint("      note", "1;36")));
+            self.line(&self.paint("      note", "1;36"), text);
         }
     }
 }
@@ -262,5 +301,22 @@ impl Drop for BarTask {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
         self.bars.remove(&self.bar);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_acts_on_is_escaped() {
+        for (text, wanted) in [
+            ("café ✓\n\t\\", "café ✓\n\t\\"),
+            ("\u{1b}]0;x\u{7}", "\\u{1b}]0;x\\u{7}"),
+            ("\r\u{9b}31m\u{7f}", "\\u{d}\\u{9b}31m\\u{7f}"),
+            ("a\u{202e}b", "a\\u{202e}b"),
+        ] {
+            assert_eq!(harmless(text), wanted);
+        }
     }
 }

@@ -14,6 +14,12 @@ use super::terminal::Terminal;
 use super::{Outcome, selection};
 
 pub(crate) fn run(args: &UpdateArgs, project: &Project, terminal: &Terminal) -> Outcome {
+    if args.network.offline {
+        return Err(miette::miette!(
+            help = "leave `--offline` out, and unset TCFORGE_OFFLINE",
+            "an update has to ask upstream, and this is offline"
+        ));
+    }
     let recipes = Recipes::load(project)?;
     let channels = Channels::load(project)?;
     let channel = Channel::load(project, &args.selection.channel)?;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::origin::ParseOriginError;
+use super::origin::{Origin, ParseOriginError};
 use crate::digest::Sha256;
 
 /// Why a file was not had. URLs are shown without user, password and query.
@@ -59,7 +59,7 @@ pub enum FetchError {
     /// The bytes are not those that were asked for.
     #[error("`{from}` is not the file that was asked for: its sha256 is {found}, not {wanted}")]
     #[diagnostic(help(
-        "upstream replaced the file, or somebody changed it on the way: find out which, and only then write the new sum with `tcforge update`"
+        "upstream replaced the file, or somebody changed it on the way: find out which; to take the new one, remove the old entry from tcforge.lock and run `tcforge update`"
     ))]
     WrongSum {
         /// Where they came from.
@@ -72,7 +72,7 @@ pub enum FetchError {
     /// The file has another size than the lock says.
     #[error("`{from}` has {found} bytes, not {wanted}")]
     #[diagnostic(help(
-        "upstream replaced the file, or the lock is wrong: find out which, and only then write the new size with `tcforge update`"
+        "upstream replaced the file, or the lock is wrong: find out which; to take the new one, remove the old entry from tcforge.lock and run `tcforge update`"
     ))]
     WrongSize {
         /// Where it is.
@@ -308,6 +308,15 @@ impl FetchError {
         match errors.len() {
             0 | 1 => errors.pop(),
             _ => Some(Self::Several { errors }),
+        }
+    }
+
+    /// Whether a file of the cache is to blame, and not the place that was asked.
+    pub(super) fn is_of_the_cache(&self, place: &Origin) -> bool {
+        match (self, place) {
+            (Self::Io { path, .. }, Origin::File(file)) => path != file,
+            (Self::Io { .. }, _) => true,
+            _ => false,
         }
     }
 

@@ -274,7 +274,8 @@ impl Fetcher {
             .collect()
     }
 
-    /// Fetches from the first place that has it. The last place's failure counts.
+    /// Fetches from the first place that has it. The last place's failure counts,
+    /// unless the cache is to blame: then no other place is asked.
     fn fetch_from_first(&self, places: &[Origin], errand: &Errand) -> Result<Cached, FetchError> {
         let Some((last, before)) = places.split_last() else {
             return Err(FetchError::Offline {
@@ -284,6 +285,7 @@ impl Fetcher {
         for place in before {
             match self.fetch_from(place, 1, errand) {
                 Ok((cached, _)) => return Ok(cached),
+                Err(error) if error.is_of_the_cache(place) => return Err(error),
                 Err(error) => errand.progress.note(&format!("{}: {error}", errand.name)),
             }
         }

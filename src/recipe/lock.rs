@@ -50,7 +50,8 @@ pub struct LockedFile {
 #[serde(deny_unknown_fields)]
 struct File {
     version: i64,
-    #[serde(default)]
+    // Without any, the key stays out: `[[file]]` behind it would name it twice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     file: Vec<LockedFile>,
 }
 

@@ -1,1 +1,9 @@
+//! `tcforge build`, `fetch` and `check` from end to end.
 
+mod bad_world;
+mod complete;
+mod hostile;
+mod interrupts;
+mod lock;
+mod same_bytes;
+mod wrong_recipes;

@@ -118,12 +118,21 @@ fn completions_and_man_pages_come_from_the_same_words() {
 #[test]
 fn a_project_that_does_not_exist_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let output = tcforge(dir.path(), &["doctor", "--project", "nowhere"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(
-        stderr(&output),
-        "error: the project folder `nowhere` does not exist\nhint: make one with `tcforge init DIR`\n"
-    );
+    fs::write(dir.path().join("file"), "").unwrap();
+    for (project, message) in [
+        (
+            "nowhere",
+            "error: the project folder `nowhere` does not exist\nhint: make one with `tcforge init DIR`\n",
+        ),
+        (
+            "file",
+            "error: the project `file` is not a folder\nhint: name the folder that holds tcforge.lock\n",
+        ),
+    ] {
+        let output = tcforge(dir.path(), &["doctor", "--project", project]);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(stderr(&output), message);
+    }
 }
 
 #[test]

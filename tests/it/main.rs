@@ -1,6 +1,12 @@
 //! Tests that run the library or the program from outside, one module an area.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout
+)]
 
 mod archive;
 mod audit;
@@ -8,6 +14,10 @@ mod build;
 mod cli;
 mod fetch;
 mod initd;
+mod mirror;
+mod pack;
 mod recipe;
 mod side_files;
 mod squashfs;
+mod update;
+mod world;

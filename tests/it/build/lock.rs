@@ -1,0 +1,134 @@
+//! A build reads nothing that the lock does not vouch for, and `fetch` gets
+//! everything that it reads.
+
+use std::collections::BTreeMap;
+
+use crate::mirror::Mirror;
+use crate::world::{Run, World, by_sum, tar_gz};
+
+fn archive() -> Vec<u8> {
+    tar_gz(&[("bin/tool", 0o755, b"#!/bin/sh\n")])
+}
+
+#[test]
+fn a_file_that_is_not_in_the_lock_stops_the_build() {
+    let world = World::with_tool(&archive());
+    world.write("project/tcforge.lock", "version = 1\n");
+    for command in ["build", "fetch"] {
+        world.run(&[command]).failed(
+            "error: `tool.tar.gz` of `tool` is not in the lock: https://upstream.invalid/tool.tar.gz\n\
+             hint: `tcforge update tool` fetches it and records its sum; `--file tool.tar.gz=PATH` takes a \
+             file of yours without one\n",
+        );
+        world.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_lock_with_a_mistake_is_shown() {
+    let world = World::with_tool(&archive());
+    world.edit("project/tcforge.lock", "source = ", "sauce = ");
+    let run = world.run(&["build", "--color", "never"]);
+    let lock = world.text_path("project/tcforge.lock");
+    run.failed(&format!(
+        "  × {lock}:8: there is no key `sauce`
+   ╭─[{lock}:8:1]
+ 7 │ sha256 = \"{}\"
+ 8 │ sauce = \"a test\"
+   · ──┬──
+   ·   ╰── unknown key
+   ╰────
+  help: did you mean `source`?
+",
+        tcforge::digest::Sha256::of(&archive())
+    ));
+}
+
+/// The sum of npm's is-number 7.0.0, which never changes.
+const NUMBER: &str = "7b75c1057198cf97696909a9bee176c9c5e9bcb5b03bf3ecef2f484defadd51e";
+
+#[test]
+fn a_file_that_differs_stops_the_build_with_both_sums() {
+    let world = World::new();
+    world.recipe(
+        "number",
+        "[[release.test.asset]]\nnpm = \"is-number\"\nversion = \"7.0.0\"\n\
+         place = [{ from = \"package/index.js\", to = \"usr/local/lib/number/\" }]\n",
+    );
+    let wrong = "0".repeat(64);
+    world.write(
+        "project/tcforge.lock",
+        format!(
+            "version = 1\n\n[[file]]\nname = \"is-number\"\nurl = \"npm:is-number@7.0.0\"\nsha256 = \"{wrong}\"\n\
+             source = \"a test\"\n"
+        ),
+    );
+    let mut command = world.command(&["build"]);
+    Run::of(command.env_remove("TCFORGE_MIRROR")).failed(&format!(
+        "error: `npm:is-number@7.0.0` is not the file that was asked for: its sha256 is {NUMBER}, not {wrong}\nhint: \
+         upstream replaced the file, or somebody changed it on the way: find out which; to take the new one, remove \
+         the old entry from tcforge.lock and run `tcforge update`\n"
+    ));
+    world.assert_nothing_left();
+}
+
+#[test]
+fn a_mirror_with_another_file_is_passed_over_with_both_sums() {
+    let world = World::with_tool(&archive());
+    world.settings("recipes/network.toml", &[("attempts = 5", "attempts = 1")]);
+    let other = tar_gz(&[("bin/tool", 0o755, b"#!/bin/SH\n")]);
+    assert_eq!(other.len(), archive().len(), "only the sum differs");
+    let mirror = Mirror::of(BTreeMap::from([("/tool.tar.gz".to_owned(), other.clone())]));
+    let run = world.run(&["build", "--mirror", &mirror.url()]);
+    let (found, wanted) = (
+        tcforge::digest::Sha256::of(&other),
+        tcforge::digest::Sha256::of(&archive()),
+    );
+    let note = format!(
+        "      note tool.tar.gz: `{}/tool.tar.gz` is not the file that was asked for: its sha256 is {found}, not \
+         {wanted}\n",
+        mirror.url()
+    );
+    assert!(run.stderr.contains(&note), "{}", run.stderr);
+    assert_eq!(run.code, Some(1));
+    world.assert_nothing_left();
+}
+
+#[test]
+fn fetch_fills_the_cache_for_a_build_without_any_network() {
+    let world = World::with_tool(&archive());
+    let cached = format!("{}{}", world.text_path("cache"), by_sum(&archive()));
+    let missing = "error: not in the cache, and this is offline: tool.tar.gz \
+                   (https://upstream.invalid/tool.tar.gz)\nhint: run `tcforge fetch` on a machine with network, \
+                   and copy its cache here\n";
+    let mirror = Mirror::of(BTreeMap::from([(by_sum(&archive()), archive())]));
+    let url = mirror.url();
+    world
+        .run(&["build", "--offline", "--mirror", &url])
+        .failed(missing);
+    world.assert_nothing_left();
+
+    let run = world.run(&["fetch", "--mirror", &url]);
+    run.succeeded(&format!(
+        "   Fetched 1 file, {} B, into `{}`\n",
+        archive().len(),
+        world.text_path("cache")
+    ));
+    assert_eq!(run.stdout, "");
+    drop(mirror);
+    let run = world.run(&["fetch", "--quiet", "--json", "--mirror", &url]);
+    run.succeeded("");
+    assert_eq!(
+        run.json(),
+        serde_json::json!([{
+            "name": "tool.tar.gz",
+            "url": "https://upstream.invalid/tool.tar.gz",
+            "size": archive().len(),
+            "sha256": tcforge::digest::Sha256::of(&archive()).to_string(),
+            "path": cached,
+        }])
+    );
+    world
+        .run(&["build", "--offline", "--mirror", &url])
+        .succeeded("     Wrote 1 extension to `out`\n");
+}
