@@ -10,7 +10,9 @@ use crate::digest::Sha256;
 use crate::fetch::{self, FetchError, Fetcher, FoundFile, Origin, Upstream, Wanted, Wish};
 use crate::progress::Progress;
 use crate::project::{LOCK_NAME, Project, ProjectError};
-use crate::recipe::update::{Change, Found, Repinned, Summed, UpdateError, origins_besides, relock, repin};
+use crate::recipe::update::{
+    Change, Found, Repinned, Summed, UpdateError, origins_besides, relock, repin, upstream_of_debian,
+};
 use crate::recipe::{Channel, Channels, Lock, LockError, Plan, Recipe, RecipeError, Recipes, Release, Watch};
 
 /// Why an update could not be made. Nothing was written then, for the recipe
@@ -91,9 +93,12 @@ impl Updater<'_> {
             return Ok((found, Vec::new()));
         };
         let latest = self.fetcher.latest(&upstream, &wish, self.progress)?;
-        let version = upstream_version(&upstream, &latest.version);
-        if fetch::compare(version, &old.version).is_gt() {
-            found.version = version.to_owned();
+        let version = match upstream {
+            Upstream::Debian { .. } => upstream_of_debian(&latest.version),
+            Upstream::Github(_) | Upstream::Npm(_) => latest.version,
+        };
+        if fetch::compare(&version, &old.version).is_gt() {
+            found.version = version;
             found.date = latest
                 .date
                 .and_then(|date| date.parse().ok())
@@ -181,40 +186,6 @@ fn listed(files: &[FoundFile], origin: &Origin) -> Option<Sha256> {
     files.iter().find(is_it)?.sha256
 }
 
-/// The version without what Debian adds to it: `1.4.13~ds1-1~deb11u4` is 1.4.13.
-fn upstream_version<'a>(upstream: &Upstream, version: &'a str) -> &'a str {
-    match upstream {
-        Upstream::Debian { .. } => {
-            let version = version.split_once(':').map_or(version, |(_, version)| version);
-            let version = version.rsplit_once('-').map_or(version, |(version, _)| version);
-            version.split(['+', '~']).next().unwrap_or(version)
-        }
-        Upstream::Github(_) | Upstream::Npm(_) => version,
-    }
-}
-
 fn today() -> Date {
     Timestamp::now().to_zoned(TimeZone::UTC).date()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn debians_revisions_are_not_upstreams_versions() {
-        let debian = Upstream::Debian {
-            suite: "bullseye".to_owned(),
-            package: "x".to_owned(),
-        };
-        for (version, wanted) in [
-            ("1.4.13~ds1-1~deb11u4", "1.4.13"),
-            ("2:6.2.1+dfsg-1+deb11u1", "6.2.1"),
-            ("0.9.0-1+b6", "0.9.0"),
-            ("20210119", "20210119"),
-        ] {
-            assert_eq!(upstream_version(&debian, version), wanted);
-        }
-        assert_eq!(upstream_version(&Upstream::Npm("x".to_owned()), "1.0-2"), "1.0-2");
-    }
 }

@@ -83,35 +83,6 @@ pub enum LockError {
         /// Where it would be.
         url: Origin,
     },
-    /// A file is not the one that was locked.
-    #[error("`{name}` is not the locked file: its sha256 is {actual}, the lock says {locked} ({url})")]
-    #[diagnostic(help(
-        "somebody changed the file upstream or on the way; if you know why, remove its entry from \
-         tcforge.lock and run `tcforge update`"
-    ))]
-    SumDiffers {
-        /// The asset.
-        name: String,
-        /// Where it is.
-        url: String,
-        /// The sum that the lock has.
-        locked: Sha256,
-        /// The sum that the file has.
-        actual: Sha256,
-    },
-    /// A file has another size than the one that was locked.
-    #[error("`{name}` is not the locked file: it has {actual} bytes, the lock says {locked} ({url})")]
-    #[diagnostic(help("the download is damaged, or somebody changed the file; try again"))]
-    SizeDiffers {
-        /// The asset.
-        name: String,
-        /// Where it is.
-        url: String,
-        /// The size that the lock has.
-        locked: u64,
-        /// The size that the file has.
-        actual: u64,
-    },
 }
 
 impl Lock {
@@ -197,30 +168,5 @@ impl Lock {
     /// Removes what is known of an origin.
     pub fn remove(&mut self, origin: &Origin) -> Option<LockedFile> {
         self.files.remove(origin)
-    }
-}
-
-impl LockedFile {
-    /// Whether a fetched file is the locked one.
-    pub fn check(&self, size: u64, sha256: Sha256) -> Result<(), LockError> {
-        if let Some(locked) = self.size
-            && locked != size
-        {
-            return Err(LockError::SizeDiffers {
-                name: self.name.clone(),
-                url: self.url.to_string(),
-                locked,
-                actual: size,
-            });
-        }
-        if self.sha256 != sha256 {
-            return Err(LockError::SumDiffers {
-                name: self.name.clone(),
-                url: self.url.to_string(),
-                locked: self.sha256,
-                actual: sha256,
-            });
-        }
-        Ok(())
     }
 }

@@ -1,14 +1,13 @@
 //! New versions: what changes in a recipe and in the lock. Nothing here looks
 //! anything up; versions, sums and sizes are handed in.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::civil::Date;
 use toml_edit::{DocumentMut, Item, value};
 
-use super::{Channel, Invalid, Lock, LockedFile, Plan, Recipe, RecipeError, Recipes, SourceFile, Watch};
+use super::{Channel, Invalid, Lock, LockedFile, Plan, Recipe, RecipeError, Recipes, SourceFile};
 use crate::digest::Sha256;
 use crate::fetch::Origin;
 
@@ -103,46 +102,6 @@ pub enum UpdateError {
     },
 }
 
-impl Watch {
-    /// Whether a version is one that is looked for: it begins as `prefix` says,
-    /// comes before `below`, and is no pre-release.
-    pub fn allows(&self, version: &str) -> bool {
-        let below = |limit: &String| compare(version, limit) == Ordering::Less;
-        self.prefix
-            .as_ref()
-            .is_none_or(|prefix| version.starts_with(prefix))
-            && self.below.as_ref().is_none_or(below)
-            && !is_pre_release(version)
-    }
-
-    /// The newest of some versions that is looked for and newer than `than`.
-    pub fn newest<'a>(&self, versions: impl IntoIterator<Item = &'a str>, than: &str) -> Option<&'a str> {
-        versions
-            .into_iter()
-            .filter(|version| self.allows(version) && compare(version, than) == Ordering::Greater)
-            .max_by(|a, b| compare(a, b))
-    }
-}
-
-/// Orders versions: numbers by value, words by letter, and a part that begins
-/// with a letter (`-rc1`) before the end of a version that lacks it.
-pub fn compare(a: &str, b: &str) -> Ordering {
-    let (a, b) = (parts(a), parts(b));
-    let mut index = 0;
-    loop {
-        let order = match (a.get(index), b.get(index)) {
-            (None, None) => return Ordering::Equal,
-            (Some(one), None) => beyond(one),
-            (None, Some(one)) => beyond(one).reverse(),
-            (Some(a), Some(b)) => part_order(a, b),
-        };
-        if order != Ordering::Equal {
-            return order;
-        }
-        index += 1;
-    }
-}
-
 /// Upstream's version of a Debian package's: without epoch, revision, and the
 /// marks of a repacked source, and with `-rc` for Debian's `~rc`.
 pub fn upstream_of_debian(version: &str) -> String {
@@ -151,42 +110,6 @@ pub fn upstream_of_debian(version: &str) -> String {
     let repacked = ["~ds", "+ds", "~dfsg", "+dfsg"];
     let end = repacked.iter().filter_map(|mark| version.find(mark)).min();
     version[..end.unwrap_or(version.len())].replace("~rc", "-rc")
-}
-
-fn is_pre_release(version: &str) -> bool {
-    parts(version)
-        .iter()
-        .any(|part| part.starts_with(|c: char| c.is_ascii_alphabetic()))
-}
-
-/// Runs of digits and runs of letters.
-fn parts(version: &str) -> Vec<&str> {
-    let kind = |byte: u8| (byte.is_ascii_digit(), byte.is_ascii_alphabetic());
-    version
-        .as_bytes()
-        .chunk_by(|a, b| kind(*a) == kind(*b))
-        .filter_map(|run| std::str::from_utf8(run).ok())
-        .filter(|run| run.starts_with(|c: char| c.is_ascii_alphanumeric()))
-        .collect()
-}
-
-fn beyond(part: &str) -> Ordering {
-    match part.starts_with(|c: char| c.is_ascii_digit()) {
-        true => Ordering::Greater,
-        false => Ordering::Less,
-    }
-}
-
-fn part_order(a: &str, b: &str) -> Ordering {
-    let number = |part: &str| part.starts_with(|c: char| c.is_ascii_digit());
-    match (number(a), number(b)) {
-        (true, true) => {
-            let (a, b) = (a.trim_start_matches('0'), b.trim_start_matches('0'));
-            a.len().cmp(&b.len()).then_with(|| a.cmp(b))
-        }
-        (false, false) => a.cmp(b),
-        (a, b) => a.cmp(&b),
-    }
 }
 
 /// Puts a found version into a recipe's release.
@@ -366,47 +289,6 @@ impl fmt::Display for FileChange {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions_have_an_order() {
-        for (older, newer) in [
-            ("1.9.1", "1.10.0"),
-            ("1.0.0-rc93", "1.0.0"),
-            ("1.0.0-rc9", "1.0.0-rc93"),
-            ("1.7", "1.7.1"),
-            ("0.19.0", "0.19.1"),
-            ("4.99.4", "4.139.1"),
-            ("2.0", "10.0"),
-            ("1.0a", "1.0b"),
-        ] {
-            assert_eq!(compare(older, newer), Ordering::Less, "{older} {newer}");
-            assert_eq!(compare(newer, older), Ordering::Greater, "{older} {newer}");
-        }
-        assert_eq!(compare("1.02", "1.2"), Ordering::Equal);
-        assert_eq!(compare("1.2", "1-2"), Ordering::Equal);
-    }
-
-    #[test]
-    fn a_watch_finds_the_newest_that_it_looks_for() {
-        let versions = ["1.7.34", "1.7.9", "1.8.0-rc1", "1.8.0", "2.0.0", "1.7.35-beta.1"];
-        let watch = |prefix: Option<&str>, below: Option<&str>| Watch {
-            github: Some("example/tool".to_owned()),
-            npm: None,
-            debian: None,
-            prefix: prefix.map(str::to_owned),
-            below: below.map(str::to_owned),
-        };
-        for (prefix, below, than, wanted) in [
-            (None, None, "1.7.34", Some("2.0.0")),
-            (Some("1.7."), None, "1.7.9", Some("1.7.34")),
-            (Some("1.7."), None, "1.7.34", None),
-            (None, Some("2.0.0"), "1.7.34", Some("1.8.0")),
-            (None, Some("1.8.0"), "1.7.9", Some("1.7.34")),
-        ] {
-            let found = watch(prefix, below).newest(versions, than);
-            assert_eq!(found, wanted, "{prefix:?} {below:?} {than}");
-        }
-    }
 
     #[test]
     fn debians_versions_lose_debians_parts() {
