@@ -31,31 +31,72 @@ pub(super) struct Stored {
     pub(super) raw: bool,
 }
 
+/// mksquashfs's level of zstd, and ours.
+const ZSTD_LEVEL: u8 = 15;
+/// xz's own default.
+const XZ_LEVEL: u8 = 6;
+
 /// One thread's compressor, used for block after block.
 pub(super) enum Compressor {
-    Gzip(libdeflater::Compressor),
+    Gzip(Box<Gzip>),
     Xz { level: u8, dictionary: u32 },
     Zstd(zstd::bulk::Compressor<'static>),
 }
 
+/// libdeflate, perhaps at two levels: text gains less from the slower one.
+pub(super) struct Gzip {
+    text: Option<libdeflater::Compressor>,
+    other: libdeflater::Compressor,
+}
+
+impl Gzip {
+    /// The levels for text, if they differ, and for the rest that make no image
+    /// larger than mksquashfs's: docs/squashfs.md.
+    fn levels(level: Option<u8>, block_size: BlockSize) -> (Option<u8>, u8) {
+        match level {
+            Some(level) => (None, level),
+            None if block_size == BlockSize::MIN => (Some(5), 6),
+            None => (None, 7),
+        }
+    }
+
+    fn new(level: Option<u8>, block_size: BlockSize) -> Result<Self, CompressError> {
+        let compressor = |level: u8| {
+            libdeflater::CompressionLvl::new(i32::from(level))
+                .map(libdeflater::Compressor::new)
+                .map_err(|_| CompressError::Gzip(level))
+        };
+        let (text, other) = Self::levels(level, block_size);
+        Ok(Self {
+            text: text.map(compressor).transpose()?,
+            other: compressor(other)?,
+        })
+    }
+
+    /// The compressor for a block. What has no zero byte is text: every
+    /// program, library and table has zeros.
+    fn choose(&mut self, block: &[u8]) -> &mut libdeflater::Compressor {
+        match &mut self.text {
+            Some(text) if !block.contains(&0) => text,
+            _ => &mut self.other,
+        }
+    }
+}
+
 impl Compression {
     pub(super) fn compressor(self, block_size: BlockSize) -> Result<Compressor, CompressError> {
-        let level = self.level();
         Ok(match self.algorithm() {
-            Algorithm::Gzip => {
-                let level = libdeflater::CompressionLvl::new(i32::from(level))
-                    .map_err(|_| CompressError::Gzip(level))?;
-                Compressor::Gzip(libdeflater::Compressor::new(level))
-            }
+            Algorithm::Gzip => Compressor::Gzip(Gzip::new(self.level(), block_size)?.into()),
             // Without an options block the kernel allocates a dictionary of
             // this size, and refuses streams that ask for a larger one.
             Algorithm::Xz => Compressor::Xz {
-                level,
+                level: self.level().unwrap_or(XZ_LEVEL),
                 dictionary: block_size.get().max(METADATA_SIZE as u32),
             },
             // Compressed in one call, a frame's window is no larger than its
             // content, as the kernel's work space is.
             Algorithm::Zstd => {
+                let level = self.level().unwrap_or(ZSTD_LEVEL);
                 let zstd = zstd::bulk::Compressor::new(i32::from(level));
                 Compressor::Zstd(zstd.map_err(CompressError::Zstd)?)
             }
@@ -66,7 +107,7 @@ impl Compression {
     pub(super) fn memory(self, block_size: BlockSize) -> usize {
         const MIB: usize = 1 << 20;
         match self.algorithm() {
-            Algorithm::Gzip if self.level() < 10 => MIB,
+            Algorithm::Gzip if self.level() < Some(10) => 2 * MIB,
             Algorithm::Gzip => 9 * MIB,
             Algorithm::Xz => 2 * MIB + 12 * block_size.len(),
             Algorithm::Zstd => 2 * MIB + 8 * block_size.len(),
@@ -82,6 +123,7 @@ impl Compressor {
         let smaller = match self {
             Self::Gzip(gzip) => {
                 out.resize(start + block.len() - 1, 0);
+                let gzip = gzip.choose(block);
                 gzip.zlib_compress(block, &mut out[start..]).ok()
             }
             Self::Xz { level, dictionary } => Some(xz(block, *level, *dictionary, out)?),
@@ -135,14 +177,14 @@ fn xz(block: &[u8], level: u8, dictionary: u32, out: &mut Vec<u8>) -> Result<usi
 /// ones that readers assume: only zstd's level is told, so that `unsquashfs -s`
 /// shows it. The kernel skips it.
 pub(super) fn options_block(options: &PackOptions) -> Vec<u8> {
-    const MKSQUASHFS_DEFAULT: u8 = 15;
-    let compression = options.compression;
-    if compression.algorithm() != Algorithm::Zstd || compression.level() == MKSQUASHFS_DEFAULT {
-        return Vec::new();
+    match (options.compression.algorithm(), options.compression.level()) {
+        (Algorithm::Zstd, Some(level)) if level != ZSTD_LEVEL => {
+            let level = u32::from(level).to_le_bytes();
+            let head = (level.len() as u16 | METADATA_RAW).to_le_bytes();
+            [&head[..], &level].concat()
+        }
+        _ => Vec::new(),
     }
-    let level = u32::from(compression.level()).to_le_bytes();
-    let head = (level.len() as u16 | METADATA_RAW).to_le_bytes();
-    [&head[..], &level].concat()
 }
 
 #[cfg(test)]
@@ -153,9 +195,7 @@ mod tests {
     fn what_does_not_get_smaller_is_stored_as_it_is() {
         for algorithm in [Algorithm::Gzip, Algorithm::Xz, Algorithm::Zstd] {
             let block_size = BlockSize::MIN;
-            let mut compressor = Compression::default_for(algorithm, block_size)
-                .compressor(block_size)
-                .unwrap();
+            let mut compressor = Compression::new(algorithm).compressor(block_size).unwrap();
             let mut out = b"before".to_vec();
             for (block, raw) in [(&b"x"[..], true), (b"0123456789", true), (&[0; 4096], false)] {
                 let start = out.len();

@@ -21,10 +21,9 @@ pub struct PackOptions {
 
 impl Default for PackOptions {
     fn default() -> Self {
-        let block_size = BlockSize::default();
         Self {
-            block_size,
-            compression: Compression::default_for(Algorithm::Gzip, block_size),
+            block_size: BlockSize::default(),
+            compression: Compression::new(Algorithm::Gzip),
             time: 0,
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         }
@@ -165,15 +164,27 @@ impl fmt::Display for Algorithm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compression {
     algorithm: Algorithm,
-    level: u8,
+    level: Option<u8>,
 }
 
 impl Compression {
+    /// An algorithm with the level that pays: for gzip the fastest whose
+    /// images are no larger than those of mksquashfs's level 9
+    /// (docs/squashfs.md has the measurements), mksquashfs's own for the
+    /// others.
+    pub fn new(algorithm: Algorithm) -> Self {
+        Self {
+            algorithm,
+            level: None,
+        }
+    }
+
     /// An algorithm with a level of its own: libdeflate's 1 to 12 for gzip, 0
     /// to 9 for xz, 1 to 22 for zstd.
-    pub fn new(algorithm: Algorithm, level: u8) -> Result<Self, OptionError> {
+    pub fn with_level(algorithm: Algorithm, level: u8) -> Result<Self, OptionError> {
         let (min, max) = algorithm.levels();
         if (min..=max).contains(&level) {
+            let level = Some(level);
             return Ok(Self { algorithm, level });
         }
         Err(OptionError::Level {
@@ -184,26 +195,13 @@ impl Compression {
         })
     }
 
-    /// The level that pays: for gzip the fastest whose images are no larger
-    /// than those of mksquashfs's level 9 (docs/squashfs.md has the
-    /// measurements), mksquashfs's own for the others.
-    pub fn default_for(algorithm: Algorithm, block_size: BlockSize) -> Self {
-        let level = match algorithm {
-            Algorithm::Gzip if block_size == BlockSize::MIN => 6,
-            Algorithm::Gzip => 7,
-            Algorithm::Xz => 6,
-            Algorithm::Zstd => 15,
-        };
-        Self { algorithm, level }
-    }
-
     /// The algorithm.
     pub fn algorithm(self) -> Algorithm {
         self.algorithm
     }
 
-    /// The level.
-    pub fn level(self) -> u8 {
+    /// The level, if it was chosen.
+    pub fn level(self) -> Option<u8> {
         self.level
     }
 }
@@ -234,7 +232,7 @@ mod tests {
             ("zstd", 22, true),
             ("zstd", 23, false),
         ] {
-            let got = Compression::new(name.parse().unwrap(), level);
+            let got = Compression::with_level(name.parse().unwrap(), level);
             assert_eq!(got.is_ok(), possible, "{name} {level}");
         }
     }
