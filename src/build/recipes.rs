@@ -156,7 +156,7 @@ impl Builder<'_> {
             upstream: upstream.collect(),
             options: PackOptions {
                 block_size,
-                compression: Compression::default_for(plan.packing.compression, block_size),
+                compression: Compression::new(plan.packing.compression),
                 time: self.time.unwrap_or_else(|| seconds(plan)),
                 ..PackOptions::default()
             },

@@ -76,8 +76,8 @@ fn options(args: &PackArgs) -> miette::Result<PackOptions> {
         CompressionChoice::Zstd => Algorithm::Zstd,
     };
     let compression = match args.level {
-        Some(level) => Compression::new(algorithm, level)?,
-        None => Compression::default_for(algorithm, block_size),
+        Some(level) => Compression::with_level(algorithm, level)?,
+        None => Compression::new(algorithm),
     };
     Ok(PackOptions {
         block_size,

@@ -21,6 +21,8 @@ pub const LINK_MAX: usize = 255;
 
 /// Fragments that one thread may hold in memory, in bytes.
 const FRAGMENTS: u64 = 2 * 1024 * 1024;
+/// Bytes to be read for which another thread is worth its start.
+const THREAD_PAYS: u64 = 1024 * 1024;
 /// More threads than this would take more memory than time is left to win.
 const THREADS: usize = 8;
 
@@ -131,11 +133,7 @@ pub fn verify(
     if let Some(path) = staged.into_keys().next() {
         return Err(VerifyError::Missing(path.clone()));
     }
-    check_all(
-        &image,
-        files.into_values().collect(),
-        options.threads.get().min(THREADS),
-    )
+    check_all(&image, files.into_values().collect(), options.threads.get())
 }
 
 /// Compares what the directories and inodes say.
@@ -206,6 +204,8 @@ struct Check<'a> {
 
 /// Compares contents on several threads, the largest files first.
 fn check_all(image: &Image, files: Vec<Check<'_>>, threads: usize) -> Result<(), VerifyError> {
+    let content: u64 = files.iter().map(|check| check.file.len()).sum();
+    let threads = threads.min(THREADS).min(1 + (content / THREAD_PAYS) as usize);
     let units = units(files, image.block_size());
     let next = AtomicUsize::new(0);
     let work = || {

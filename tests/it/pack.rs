@@ -323,6 +323,20 @@ fn what_cannot_be_an_extension_is_named() {
 }
 
 #[test]
+fn a_circle_through_extensions_beside_it_is_told() {
+    let world = world();
+    world.write("project/one.tcz.dep", "two.tcz\n");
+    world.write("project/two.tcz.dep", "hello.tcz\n");
+    world
+        .run(&["pack", "root", "hello.tcz", "--dep", "one.tcz"])
+        .failed(
+            "error: the dependencies go in a circle: hello.tcz → one.tcz → two.tcz → hello.tcz\nhint: remove one of \
+             them from the `.dep` of the one before it\n",
+        );
+    assert!(!world.path("project/hello.tcz").exists());
+}
+
+#[test]
 fn files_that_cannot_be_packed_are_named() {
     let world = world();
     let fifo = world.path("project/root/pipe");

@@ -1,13 +1,16 @@
 //! Metadata: streams of bytes cut into compressed blocks of 8192, and lists
 //! of such blocks.
 
+use std::cell::RefCell;
+
 use super::PackError;
 use super::compress::Compressor;
 use super::format::{METADATA_RAW, METADATA_SIZE, Reference};
 
-/// A stream of metadata, compressed as it grows.
+/// A stream of metadata, compressed as it grows. Several grow at once and
+/// share a compressor.
 pub(super) struct Stream<'c> {
-    compressor: &'c mut Compressor,
+    compressor: &'c RefCell<Compressor>,
     block: Vec<u8>,
     packed: Vec<u8>,
     /// Where each block begins in `packed`.
@@ -15,7 +18,7 @@ pub(super) struct Stream<'c> {
 }
 
 impl<'c> Stream<'c> {
-    pub(super) fn new(compressor: &'c mut Compressor) -> Self {
+    pub(super) fn new(compressor: &'c RefCell<Compressor>) -> Self {
         Self {
             compressor,
             block: Vec::with_capacity(METADATA_SIZE),
@@ -57,7 +60,8 @@ impl<'c> Stream<'c> {
     fn flush(&mut self) -> Result<(), PackError> {
         let at = self.packed.len();
         self.packed.extend([0; 2]);
-        let stored = self.compressor.append(&self.block, &mut self.packed)?;
+        let mut compressor = self.compressor.borrow_mut();
+        let stored = compressor.append(&self.block, &mut self.packed)?;
         let raw = if stored.raw { METADATA_RAW } else { 0 };
         self.packed[at..at + 2].copy_from_slice(&(stored.len as u16 | raw).to_le_bytes());
         self.block.clear();
@@ -84,7 +88,7 @@ pub(super) struct List {
 impl List {
     pub(super) fn new(
         items: impl Iterator<Item = u8>,
-        compressor: &mut Compressor,
+        compressor: &RefCell<Compressor>,
     ) -> Result<Self, PackError> {
         let mut stream = Stream::new(compressor);
         stream.write(&items.collect::<Vec<_>>())?;

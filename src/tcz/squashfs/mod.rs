@@ -28,7 +28,7 @@ use data::DataWriter;
 use format::Superblock;
 use pipeline::Pipeline;
 
-/// What [`write`] made.
+/// What [`write()`] made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     /// The image's size in bytes, a multiple of 4096.
@@ -114,10 +114,26 @@ pub fn write(
     progress: &dyn Progress,
 ) -> Result<Written, PackError> {
     let options_block = compress::options_block(options);
-    let data_start = format::SUPERBLOCK_SIZE + options_block.len() as u64;
-    let task = progress.start("packing", Some(stage.content_size()));
-    let data = pipeline::run(options, |pipeline: Pipeline| {
-        DataWriter::new(stage, out, options.block_size, data_start, pipeline).write_all(task.as_ref())
+    let start = format::SUPERBLOCK_SIZE + options_block.len() as u64;
+    let written = write_from(start, stage, out, options, progress)?;
+    out.write_all_at(&options_block, format::SUPERBLOCK_SIZE)
+        .map_err(PackError::Write)?;
+    Ok(written)
+}
+
+/// Writes an image whose data begins at `start`: all but the compressor's
+/// options.
+fn write_from(
+    start: u64,
+    stage: &Stage,
+    out: &File,
+    options: &PackOptions,
+    progress: &dyn Progress,
+) -> Result<Written, PackError> {
+    let content = stage.content_size();
+    let task = progress.start("packing", Some(content));
+    let data = pipeline::run(options, content, |pipeline: Pipeline| {
+        DataWriter::new(stage, out, options.block_size, start, pipeline).write_all(task.as_ref())
     })?;
     let tables = tree::Tables::of(stage, &data, options)?;
     let mut tail = Vec::new();
@@ -127,7 +143,6 @@ pub fn write(
     let write = |bytes: &[u8], at| out.write_all_at(bytes, at).map_err(PackError::Write);
     write(&tail, data.end)?;
     write(&superblock.to_bytes(), 0)?;
-    write(&options_block, format::SUPERBLOCK_SIZE)?;
     out.set_len(size).map_err(PackError::Write)?;
     Ok(Written {
         size,
@@ -139,4 +154,29 @@ pub fn write(
         },
         sums: data.sums,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+    use crate::stage::{Content, Node};
+    use crate::tcz::verify::verify;
+
+    #[test]
+    fn data_can_lie_beyond_4_gib() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.tcz");
+        let mut stage = Stage::new();
+        for (name, len) in [("small", 9), ("large", 9000)] {
+            let node = Node::file(Content::bytes(vec![b'x'; len]), 0o644);
+            stage.insert(TreePath::parse(name).unwrap(), node).unwrap();
+        }
+        let options = PackOptions::default();
+        // What lies before is a hole in the file: this takes no room.
+        let start = 5 << 30;
+        let written = write_from(start, &stage, &File::create(&path).unwrap(), &options, &Silent).unwrap();
+        assert!(written.size > start);
+        verify(&path, &stage, &written, &options).unwrap();
+    }
 }

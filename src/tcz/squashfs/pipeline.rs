@@ -10,8 +10,8 @@ use super::compress::{CompressError, Compressor};
 use super::format::DATA_RAW;
 use super::options::PackOptions;
 
-/// Input bytes that one batch holds at least: enough that handing it over
-/// costs nothing beside compressing it.
+/// Input bytes that one batch holds, if blocks are not larger: enough that
+/// handing it over costs nothing beside compressing it.
 const BATCH: usize = 128 * 1024;
 /// What compressors and batches may take together. With the code and the
 /// tables this stays under 64 MiB; only machines with many processors have to
@@ -118,14 +118,20 @@ pub(super) struct Pipeline {
     batch_len: usize,
 }
 
-/// Runs `work` with a pipeline, and ends the pipeline's threads after it.
+/// Runs `work` with a pipeline for about `content` bytes, and ends the
+/// pipeline's threads after it.
 pub(super) fn run<T>(
     options: &PackOptions,
+    content: u64,
     work: impl FnOnce(Pipeline) -> Result<T, PackError>,
 ) -> Result<T, PackError> {
-    let batch_len = options.block_size.len().max(BATCH);
+    let block_len = options.block_size.len();
+    // What is small is cut smaller, so that every thread has work.
+    let share = usize::try_from(content).unwrap_or(usize::MAX) / (BATCHES * options.threads.get());
+    let batch_len = share.min(BATCH).max(block_len).next_multiple_of(block_len);
     let each = options.compression.memory(options.block_size) + BATCHES * 2 * batch_len;
-    let threads = options.threads.get().min(MEMORY / each).max(1);
+    let batches = usize::try_from(content).unwrap_or(usize::MAX).div_ceil(batch_len);
+    let threads = options.threads.get().min(MEMORY / each).min(batches).max(1);
     let limit = BATCHES * threads;
     let (jobs, queue) = bounded::<(Batch, Sender<Done>)>(limit);
     thread::scope(|scope| {

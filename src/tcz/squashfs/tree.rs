@@ -1,6 +1,7 @@
 //! The second part of an image: inodes, directories, and the lists that
 //! number owners, fragments and exported inodes.
 
+use std::cell::RefCell;
 use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{BTreeSet, HashMap};
 
@@ -27,16 +28,14 @@ impl Tables {
     pub(super) fn of(stage: &Stage, data: &Data, options: &PackOptions) -> Result<Self, PackError> {
         let tree = Tree::of(stage)?;
         let ids = Ids::of(stage)?;
-        // Both tables grow at once, so each has a compressor.
-        let mut compressor = options.compression.compressor(options.block_size)?;
-        let mut another = options.compression.compressor(options.block_size)?;
+        let compressor = RefCell::new(options.compression.compressor(options.block_size)?);
         let mut writer = Writer {
             tree: &tree,
             data,
             ids: &ids,
             time: options.time,
-            inodes: Stream::new(&mut another),
-            listings: Stream::new(&mut compressor),
+            inodes: Stream::new(&compressor),
+            listings: Stream::new(&compressor),
             references: vec![Reference::default(); tree.entries.len()],
         };
         writer.write_all()?;
@@ -62,9 +61,9 @@ impl Tables {
         Ok(Self {
             inodes,
             directories,
-            fragments: List::new(fragments, &mut compressor)?,
-            export: List::new(export, &mut compressor)?,
-            ids: List::new(id_bytes, &mut compressor)?,
+            fragments: List::new(fragments, &compressor)?,
+            export: List::new(export, &compressor)?,
+            ids: List::new(id_bytes, &compressor)?,
             id_count: ids.0.len() as u16,
             root: references[0],
             counts: tree.counts(),
