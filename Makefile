@@ -28,7 +28,7 @@ unit:
 
 # A minute for each parser of hostile input.
 fuzz:
-	ci/install-packages build
+	ci/install-packages build fuzz
 	ci/fuzz
 
 # Speed and size against mksquashfs, as ratios in one run.
