@@ -98,16 +98,22 @@ faasd-up) port=8080 ;;
 code-server) port=5000 ;;
 esac
 if [ -n "$port" ]; then
-    while :; do nc -l -p $port <<EOF >/dev/null
-HTTP/1.0 200 OK
-Content-Length: 2
-
-OK
-EOF
-    done
+    # Tiny Core's busybox and Debian's have different names for "on and on".
+    case $(nc --help 2>&1) in *-lk*) on=-lk ;; *) on=-ll ;; esac
+    # The arguments of answer only tell what this is. nc minds signals.
+    set -- nc $on -p "$port" -e /usr/local/bin/answer "$0" "$@"
+    [ "$behaviour" = deaf ] || exec "$@"
+    "$@"
 else
     while :; do sleep 1; done
 fi
+"#;
+
+/// What the daemons with a port say to each who connects. It reads the request
+/// first: a connection closed with unread bytes is reset.
+const ANSWER: &str = r#"#!/bin/sh
+while read -r line && [ "${#line}" -gt 1 ]; do :; done
+printf 'HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nOK'
 "#;
 
 /// The clients: succeed while the daemon's process lives. What they are told to
@@ -158,6 +164,7 @@ pub(super) fn boot(system: &System) -> Machine {
     for client in ["ctr", "buildctl"] {
         machine.install(&format!("/usr/local/bin/{client}"), CLIENT);
     }
+    machine.install("/usr/local/bin/answer", ANSWER);
     machine.install("/usr/local/bin/iptables", IPTABLES);
     for program in ["runc", "containerd-shim-runc-v2"] {
         machine.install(&format!("/usr/local/bin/{program}"), "#!/bin/sh\n");
