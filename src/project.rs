@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 static RECIPES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/recipes");
 static INITD: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/initd");
+static ISO: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/iso");
 static LOCK: &str = include_str!("../tcforge.lock");
 
 /// The name of the lock file; the folder that holds it is the project's.
@@ -261,6 +262,7 @@ fn top_dir(name: &str) -> Option<&'static Dir<'static>> {
     match name {
         "recipes" => Some(&RECIPES),
         "initd" => Some(&INITD),
+        "iso" => Some(&ISO),
         _ => None,
     }
 }
@@ -279,6 +281,7 @@ fn built_in_files() -> Vec<(String, &'static [u8])> {
     let mut files = vec![(LOCK_NAME.to_owned(), LOCK.as_bytes())];
     walk("recipes", &RECIPES, &mut files);
     walk("initd", &INITD, &mut files);
+    walk("iso", &ISO, &mut files);
     files.sort();
     files
 }

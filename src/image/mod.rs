@@ -1,0 +1,6 @@
+//! Bootable images: a base (kernel, modules, root filesystem), the extensions
+//! of an appliance with everything that they need, and the boot menus, put
+//! together as one ISO.
+
+pub mod base;
+pub mod initrd;
