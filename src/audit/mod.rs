@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use report::{Check, Finding, Level, Report};
 pub use rules::{LicenseRules, Limits, Rules, ScriptRules};
+pub use subject::Made;
 
 use crate::base::Base;
 use crate::project::{Project, ProjectError};
@@ -88,10 +89,30 @@ pub enum AuditError {
 /// files that two of them have are told. Dependencies that are not among them
 /// are looked for beside them. The reports come in the order of `files`.
 pub fn check(files: &[PathBuf], base: &Base, options: &Options) -> Result<Vec<Report>, AuditError> {
-    refuse_twice(files)?;
+    let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    refuse_twice(&files)?;
+    let subjects = on_all_cores(&files, |file| Subject::read(file, &options.rules));
+    report(&files, subjects, base, options)
+}
+
+/// The same for extensions that were made here, without reading their images
+/// once more.
+pub fn check_made(made: &[Made<'_>], base: &Base, options: &Options) -> Result<Vec<Report>, AuditError> {
+    let files: Vec<&Path> = made.iter().map(|made| made.file).collect();
+    refuse_twice(&files)?;
+    let subjects = on_all_cores(made, |made| Subject::made(*made, &options.rules));
+    report(&files, subjects, base, options)
+}
+
+fn report(
+    files: &[&Path],
+    subjects: Vec<Result<Subject, Unreadable>>,
+    base: &Base,
+    options: &Options,
+) -> Result<Vec<Report>, AuditError> {
     let mut shelf = Shelf::new();
     let mut damaged = BTreeMap::new();
-    for (file, result) in files.iter().zip(read_all(files, &options.rules)) {
+    for (file, result) in files.iter().zip(subjects) {
         match result {
             Ok(subject) => {
                 shelf.insert(subject.name.clone(), subject);
@@ -105,7 +126,7 @@ pub fn check(files: &[PathBuf], base: &Base, options: &Options) -> Result<Vec<Re
     let given: BTreeSet<String> = shelf.keys().cloned().collect();
     fetch_dependencies(&mut shelf, files, base, options);
     let clashes = clashes(&shelf, &given);
-    let report = |file: &PathBuf| {
+    let report = |file: &&Path| {
         let name = file_name(file);
         let mut findings = Findings::default();
         if files.len() > 1 {
@@ -114,7 +135,7 @@ pub fn check(files: &[PathBuf], base: &Base, options: &Options) -> Result<Vec<Re
         }
         check_one(file, shelf.get(&name), &shelf, base, options, &mut findings).map_err(|source| {
             AuditError::Read {
-                path: file.clone(),
+                path: file.to_path_buf(),
                 source,
             }
         })?;
@@ -123,7 +144,7 @@ pub fn check(files: &[PathBuf], base: &Base, options: &Options) -> Result<Vec<Re
                 .add(Check::Image, Level::Error, reason)
                 .hint("fetch it again and compare it with its .md5.txt");
         }
-        Ok(findings.report(file.clone(), options.rules.limits.findings))
+        Ok(findings.report(file.to_path_buf(), options.rules.limits.findings))
     };
     files.iter().map(report).collect()
 }
@@ -151,38 +172,42 @@ fn check_one(
     checks::all(context, findings)
 }
 
-fn refuse_twice(files: &[PathBuf]) -> Result<(), AuditError> {
-    let mut seen: BTreeMap<String, &PathBuf> = BTreeMap::new();
+fn refuse_twice(files: &[&Path]) -> Result<(), AuditError> {
+    let mut seen: BTreeMap<String, &Path> = BTreeMap::new();
     for file in files {
         if let Some(first) = seen.insert(file_name(file), file) {
             return Err(AuditError::Twice {
-                first: first.clone(),
-                second: file.clone(),
+                first: first.to_owned(),
+                second: file.to_path_buf(),
             });
         }
     }
     Ok(())
 }
 
-/// Reads extensions on all cores, in the order of `files`.
-fn read_all(files: &[PathBuf], rules: &Rules) -> Vec<Result<Subject, Unreadable>> {
+/// Reads extensions on all cores; the results come in the order of `inputs`.
+fn on_all_cores<T: Sync>(
+    inputs: &[T],
+    read: impl Fn(&T) -> Result<Subject, Unreadable> + Sync,
+) -> Vec<Result<Subject, Unreadable>> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(BTreeMap::new());
     let work = || {
-        while let Some(file) = {
+        while let Some((number, input)) = {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            files.get(number).map(|file| (number, file))
+            inputs.get(number).map(|input| (number, input))
         } {
-            let subject = Subject::read(file.1, rules);
+            let subject = read(input);
             let mut done = done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            done.insert(file.0, subject);
+            done.insert(number, subject);
         }
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
-        for _ in 0..cores.min(files.len()) {
+        for _ in 1..cores.min(inputs.len()) {
             scope.spawn(work);
         }
+        work();
     });
     let done = done
         .into_inner()
@@ -192,7 +217,7 @@ fn read_all(files: &[PathBuf], rules: &Rules) -> Vec<Result<Subject, Unreadable>
 
 /// Puts the dependencies that lie beside the files, or in other folders, on
 /// the shelf too, and theirs. One that cannot be read counts as not known.
-fn fetch_dependencies(shelf: &mut Shelf, files: &[PathBuf], base: &Base, options: &Options) {
+fn fetch_dependencies(shelf: &mut Shelf, files: &[&Path], base: &Base, options: &Options) {
     let beside = files.iter().filter_map(|file| file.parent());
     let others = options.folders.iter().map(PathBuf::as_path);
     let mut folders: Vec<&Path> = Vec::new();

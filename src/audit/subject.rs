@@ -3,14 +3,32 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::elf::{self, Elf};
 use super::rules::Rules;
-use crate::digest::Sha256;
-use crate::stage::{Owner, TreePath};
+use crate::digest::{Sha256, Sha256Writer};
+use crate::stage::{Content, Kind, Owner, Stage, TreePath};
 use crate::tcz::read::{Image, ImageFile, ImageKind, ReadError};
+use crate::tcz::side::Sums;
+
+/// An extension that was made here, and whose image was compared with its stage
+/// by an independent reader: what is in it is known and need not be read again.
+#[derive(Debug, Clone, Copy)]
+pub struct Made<'a> {
+    /// The image; its side files lie beside it.
+    pub file: &'a Path,
+    /// What is in it.
+    pub stage: &'a Stage,
+    /// The sum of every file's content.
+    pub contents: &'a BTreeMap<TreePath, Sha256>,
+    /// The image's own sums.
+    pub sums: &'a Sums,
+}
+
+/// Bytes of a file's beginning that tell what it is.
+const HEAD: u64 = 4096;
 
 /// What is in an extension, and what lies beside it.
 pub(super) struct Subject {
@@ -19,6 +37,8 @@ pub(super) struct Subject {
     pub(super) name: String,
     pub(super) nodes: BTreeMap<TreePath, Entry>,
     pub(super) side: Side,
+    /// The image's sums, where they are known already.
+    pub(super) sums: Option<Sums>,
 }
 
 /// One path of an extension.
@@ -115,6 +135,29 @@ impl Subject {
             name: file_name(file),
             nodes: entries,
             side,
+            sums: None,
+        })
+    }
+
+    /// Takes an extension as it was staged.
+    pub(super) fn made(made: Made<'_>, rules: &Rules) -> Result<Self, Unreadable> {
+        let entries = made.stage.iter().map(|(path, node)| {
+            let kind = match &node.kind {
+                Kind::Directory => EntryKind::Directory,
+                Kind::Symlink(target) => EntryKind::Symlink(target.clone()),
+                Kind::File(content) => {
+                    EntryKind::File(staged_file(content, made.contents.get(path), path, rules))
+                }
+            };
+            let (mode, owner) = (node.mode, node.owner);
+            (path.clone(), Entry { mode, owner, kind })
+        });
+        Ok(Self {
+            file: made.file.to_owned(),
+            name: file_name(made.file),
+            nodes: entries.collect(),
+            side: Side::read(made.file, rules.limits.side_file)?,
+            sums: Some(made.sums.clone()),
         })
     }
 
@@ -202,54 +245,90 @@ pub(super) fn file_name(file: &Path) -> String {
 }
 
 fn read_file(file: &ImageFile<'_>, path: &TreePath, rules: &Rules) -> FileFacts {
-    read_content(file, path, rules).unwrap_or_else(|error| FileFacts {
+    read_image_file(file, path, rules).unwrap_or_else(damaged)
+}
+
+fn staged_file(content: &Content, sum: Option<&Sha256>, path: &TreePath, rules: &Rules) -> FileFacts {
+    let read = || {
+        let sha256 = match sum {
+            Some(sum) => *sum,
+            None => Sha256::of_reader(&mut content.open()?)?.0,
+        };
+        let content = classify(&mut content.open()?, content.len(), path, rules)?;
+        Ok(FileFacts { sha256, content })
+    };
+    read().unwrap_or_else(damaged)
+}
+
+fn damaged(error: io::Error) -> FileFacts {
+    FileFacts {
         sha256: Sha256::of(&[]),
         content: FileContent::Damaged(error.to_string()),
-    })
+    }
 }
 
 /// Reads a file to its end, so that damage anywhere is noticed.
-fn read_content(file: &ImageFile<'_>, path: &TreePath, rules: &Rules) -> io::Result<FileFacts> {
+fn read_image_file(file: &ImageFile<'_>, path: &TreePath, rules: &Rules) -> io::Result<FileFacts> {
     let mut reader = file.open()?;
     let mut head = Vec::new();
-    reader.by_ref().take(4096).read_to_end(&mut head)?;
+    reader.by_ref().take(HEAD).read_to_end(&mut head)?;
     let mut whole = head.as_slice().chain(&mut reader);
-    let limits = &rules.limits;
-    if head.starts_with(elf::MAGIC) && file.len() > limits.elf {
-        let (sha256, _) = Sha256::of_reader(&mut whole)?;
-        let reason = format!("it is larger than the {} bytes that are looked at", limits.elf);
-        let content = FileContent::Elf(Elf::Unreadable(reason));
-        return Ok(FileFacts { sha256, content });
-    }
-    if head.starts_with(elf::MAGIC) {
-        let mut spool = tempfile::spooled_tempfile(1 << 20);
-        let mut tee = crate::digest::Sha256Writer::new(&mut spool);
+    if is_looked_into(&head, file.len(), path, rules) {
+        let mut tee = Sha256Writer::new(tempfile::spooled_tempfile(1 << 20));
         io::copy(&mut whole, &mut tee)?;
-        let (sha256, ..) = tee.finish();
+        let (sha256, _, mut spool) = tee.finish();
         spool.rewind()?;
-        let content = FileContent::Elf(elf::read(spool, limits.elf_headers));
-        return Ok(FileFacts { sha256, content });
-    }
-    if is_script_folder(path, rules) && file.len() <= limits.script {
-        let mut bytes = Vec::new();
-        whole.read_to_end(&mut bytes)?;
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let content = FileContent::Script {
-            interpreter: interpreter(&bytes).unwrap_or_default(),
-            text: Some(text),
-        };
-        let sha256 = Sha256::of(&bytes);
+        let content = classify(&mut spool, file.len(), path, rules)?;
         return Ok(FileFacts { sha256, content });
     }
     let (sha256, _) = Sha256::of_reader(&mut whole)?;
-    let content = match interpreter(&head) {
+    let content = classify(&mut io::Cursor::new(&head), file.len(), path, rules)?;
+    Ok(FileFacts { sha256, content })
+}
+
+/// Whether more of a file than its head is looked at.
+fn is_looked_into(head: &[u8], len: u64, path: &TreePath, rules: &Rules) -> bool {
+    let limits = &rules.limits;
+    match head.starts_with(elf::MAGIC) {
+        true => len <= limits.elf,
+        false => is_script_folder(path, rules) && len <= limits.script,
+    }
+}
+
+/// Tells what a file of `len` bytes is.
+fn classify(
+    file: &mut (impl Read + Seek),
+    len: u64,
+    path: &TreePath,
+    rules: &Rules,
+) -> io::Result<FileContent> {
+    let mut head = Vec::new();
+    file.take(HEAD).read_to_end(&mut head)?;
+    let looked_into = is_looked_into(&head, len, path, rules);
+    if head.starts_with(elf::MAGIC) {
+        if !looked_into {
+            let limit = rules.limits.elf;
+            let reason = format!("it is larger than the {limit} bytes that are looked at");
+            return Ok(FileContent::Elf(Elf::Unreadable(reason)));
+        }
+        file.seek(SeekFrom::Start(0))?;
+        return Ok(FileContent::Elf(elf::read(file, rules.limits.elf_headers)));
+    }
+    if looked_into {
+        let mut bytes = head;
+        file.read_to_end(&mut bytes)?;
+        return Ok(FileContent::Script {
+            interpreter: interpreter(&bytes).unwrap_or_default(),
+            text: Some(String::from_utf8_lossy(&bytes).into_owned()),
+        });
+    }
+    Ok(match interpreter(&head) {
         Some(interpreter) => FileContent::Script {
             interpreter,
             text: None,
         },
         None => FileContent::Other,
-    };
-    Ok(FileFacts { sha256, content })
+    })
 }
 
 fn is_script_folder(path: &TreePath, rules: &Rules) -> bool {

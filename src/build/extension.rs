@@ -1,19 +1,22 @@
 //! The last part of every build, of a recipe or of somebody's folder: from a
 //! staged tree to an extension's files, made in a scratch folder and read back.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use super::BuildError;
 use crate::audit;
 use crate::base::Base;
+use crate::digest::Sha256;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::scratch::{self, Scratch};
-use crate::stage::{Stage, apply_rules, written_at_run_time};
+use crate::stage::{Stage, TreePath, apply_rules, written_at_run_time};
 use crate::tcz::side::{self, Dependency, Info, SideFiles, Sums, Upstream};
-use crate::tcz::squashfs::{self, PackOptions};
+use crate::tcz::squashfs::{self, PackOptions, Written};
 use crate::tcz::verify;
 
 /// Everything that an extension is made of, before it is files.
@@ -35,7 +38,16 @@ pub struct Draft {
     pub options: PackOptions,
 }
 
-/// What a draft became.
+/// What a draft became, and what its image was compared with.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) extension: Extension,
+    image: PathBuf,
+    stage: Stage,
+    contents: BTreeMap<TreePath, Sha256>,
+}
+
+/// An extension that was made.
 #[derive(Debug, Clone)]
 pub struct Extension {
     /// The file name, `x.tcz`.
@@ -52,13 +64,13 @@ impl Draft {
     /// Applies Tiny Core's rules, writes the image into `folder`, reads it back
     /// by an independent reader, and writes the side files. `lookup` gives the
     /// direct dependencies of other extensions, for the tree.
-    pub fn make(
+    pub(super) fn make(
         mut self,
         base: &Base,
         lookup: &dyn Fn(&str) -> Vec<Dependency>,
         folder: &Path,
         progress: &dyn Progress,
-    ) -> Result<Extension, BuildError> {
+    ) -> Result<Made, BuildError> {
         apply_rules(&mut self.stage, base);
         if let Some(path) = written_at_run_time(&self.stage, base).next() {
             return Err(BuildError::RunTimePath {
@@ -74,7 +86,7 @@ impl Draft {
                 source,
             }
         })?;
-        verify::verify(&image, &self.stage, &written, &self.options)?;
+        let sums = self.read_back(&image, &written)?;
         let side = SideFiles {
             file_name: &self.file_name,
             info: &self.info,
@@ -86,20 +98,38 @@ impl Draft {
             license: &self.license,
             time: self.options.time,
         };
-        let sums = side::write_side_files(&image, &side, folder)?;
-        Ok(Extension {
+        side::write_side_files(&sums, &side, folder)?;
+        let extension = Extension {
             files: self.stage.file_paths().count(),
             content_size: self.stage.content_size(),
             file_name: self.file_name,
             sums,
+        };
+        Ok(Made {
+            extension,
+            image,
+            stage: self.stage,
+            contents: written.sums,
         })
+    }
+
+    /// Compares the image with the stage and takes its sums, both at once.
+    fn read_back(&self, image: &Path, written: &Written) -> Result<Sums, BuildError> {
+        let (verified, sums) = thread::scope(|scope| {
+            let sums = scope.spawn(|| Sums::of_file(image, None));
+            let verified = verify::verify(image, &self.stage, written, &self.options);
+            (verified, sums.join())
+        });
+        verified?;
+        let sums = sums.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        sums.map_err(|source| BuildError::read(image, source))
     }
 }
 
-/// Audits images that were made together; what they need besides each other is
-/// looked for in `out`, from earlier builds.
+/// Audits what was made together; what they need besides each other is looked
+/// for in `out`, from earlier builds.
 pub(super) fn audit_made(
-    images: &[PathBuf],
+    made: &[Made],
     out: &Path,
     project: &Project,
     base: &Base,
@@ -108,7 +138,16 @@ pub(super) fn audit_made(
         folders: vec![out.to_owned()],
         ..audit::Options::load(project)?
     };
-    Ok(audit::check(images, base, &options)?)
+    let made: Vec<_> = made
+        .iter()
+        .map(|made| audit::Made {
+            file: &made.image,
+            stage: &made.stage,
+            contents: &made.contents,
+            sums: &made.extension.sums,
+        })
+        .collect();
+    Ok(audit::check_made(&made, base, &options)?)
 }
 
 /// Gives the files that were made in a scratch folder their names in `out`.

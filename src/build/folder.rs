@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use super::BuildError;
 use super::extension::{self, Draft, Extension, audit_made};
@@ -86,9 +87,9 @@ pub fn pack_folder(
         options: request.options,
     };
     let beside = |name: &str| dependencies_beside(parent, name);
-    let extension = draft.make(&base, &beside, scratch.path(), progress)?;
-    let image = scratch.path().join(file_name);
-    let report = audit_made(&[image], parent, project, &base)?.remove(0);
+    let made = draft.make(&base, &beside, scratch.path(), progress)?;
+    let report = audit_made(slice::from_ref(&made), parent, project, &base)?.remove(0);
+    let extension = made.extension;
     let published = request.publish_with_errors || report.worst() < audit::Level::Error;
     if published {
         extension::publish(&scratch, [&extension], parent)?;

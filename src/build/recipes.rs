@@ -79,22 +79,18 @@ impl Builder<'_> {
             project: self.project,
             limits: &limits,
         };
-        let mut made = Vec::new();
+        let (mut made, mut times) = (Vec::new(), Vec::new());
         for (plan, sources) in plans.iter().zip(&sources) {
             let start = Instant::now();
             let draft = self.draft(&composer, plan, sources)?;
-            let extension = draft.make(&base, &|name| self.lookup(name), scratch.path(), self.progress)?;
-            made.push((extension, start.elapsed()));
+            made.push(draft.make(&base, &|name| self.lookup(name), scratch.path(), self.progress)?);
+            times.push(start.elapsed());
         }
-        let images: Vec<_> = made
-            .iter()
-            .map(|(one, _)| scratch.path().join(&one.file_name))
-            .collect();
-        let reports = extension::audit_made(&images, out, self.project, &base)?;
-        let built: Vec<_> = (plans.into_iter().zip(made).zip(reports))
-            .map(|((plan, (extension, time)), report)| Built {
+        let reports = extension::audit_made(&made, out, self.project, &base)?;
+        let built: Vec<_> = (plans.into_iter().zip(made).zip(times).zip(reports))
+            .map(|(((plan, made), time), report)| Built {
                 plan,
-                extension,
+                extension: made.extension,
                 report,
                 time,
             })

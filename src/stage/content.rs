@@ -1,7 +1,7 @@
 //! What is in a staged file, and where it can be read.
 
 use std::fs::File;
-use std::io::{self, Cursor, Read, Write};
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -96,6 +96,7 @@ impl Content {
         };
         Ok(ContentReader {
             inner,
+            len: self.0.len,
             left: self.0.len,
         })
     }
@@ -112,6 +113,7 @@ impl Content {
 #[derive(Debug)]
 pub struct ContentReader<'a> {
     inner: ReaderKind<'a>,
+    len: u64,
     left: u64,
 }
 
@@ -157,6 +159,30 @@ impl ContentReader<'_> {
             return Err(io::Error::other("the file became longer while it was read"));
         }
         Ok(0)
+    }
+}
+
+impl Seek for ContentReader<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let now = self.len - self.left;
+        let (from, by) = match to {
+            SeekFrom::Start(position) => (position, 0),
+            SeekFrom::Current(by) => (now, by),
+            SeekFrom::End(by) => (self.len, by),
+        };
+        let position = from
+            .checked_add_signed(by)
+            .filter(|position| *position <= self.len);
+        let position = position.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        match &mut self.inner {
+            ReaderKind::Memory(cursor) => cursor.set_position(position),
+            ReaderKind::Host(file) => {
+                file.seek(SeekFrom::Start(position))?;
+            }
+            ReaderKind::Spool { offset, .. } => *offset = *offset + position - now,
+        }
+        self.left = self.len - position;
+        Ok(position)
     }
 }
 
@@ -237,6 +263,37 @@ mod tests {
         assert_eq!(second.read_all().unwrap(), b"second");
         assert_eq!(first.sha256(), Some(Sha256::of(b"first")));
         assert!(empty.is_empty() && !first.is_same(&second) && first.is_same(&first.clone()));
+    }
+
+    #[test]
+    fn contents_are_read_from_anywhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        std::fs::write(&path, "0123456789").unwrap();
+        let mut spool = Spool::new().unwrap();
+        spool.add(&mut &b"before"[..]).unwrap();
+        for content in [
+            Content::bytes("0123456789"),
+            Content::host(&path, 10),
+            spool.add(&mut &b"0123456789"[..]).unwrap(),
+        ] {
+            let mut reader = content.open().unwrap();
+            for (to, position, rest) in [
+                (SeekFrom::Start(7), 7, "789"),
+                (SeekFrom::Current(-2), 8, "89"),
+                (SeekFrom::End(-1), 9, "9"),
+                (SeekFrom::Start(0), 0, "0123456789"),
+                (SeekFrom::End(0), 10, ""),
+            ] {
+                assert_eq!(reader.seek(to).unwrap(), position, "{to:?}");
+                let mut text = String::new();
+                reader.read_to_string(&mut text).unwrap();
+                assert_eq!(text, rest, "{to:?}");
+            }
+            for to in [SeekFrom::Start(11), SeekFrom::End(1), SeekFrom::Current(-11)] {
+                assert!(reader.seek(to).is_err(), "{to:?}");
+            }
+        }
     }
 
     #[test]

@@ -184,7 +184,8 @@ impl Extension {
             license: "MIT",
             time: 0,
         };
-        side::write_side_files(image, &files, folder).unwrap();
+        let sums = side::Sums::of_file(image, None).unwrap();
+        side::write_side_files(&sums, &files, folder).unwrap();
         if !self.dep.is_empty() {
             fs::write(folder.join(format!("{}.dep", self.name)), &self.dep).unwrap();
         }

@@ -438,6 +438,35 @@ fn errors_of_the_audit_keep_it_back_unless_forced() {
     assert!(world.path("project/hello.tcz").exists());
 }
 
+/// The audit of what was made here does not read the image once more.
+#[test]
+fn what_was_made_is_audited_as_what_was_found() {
+    let world = world();
+    let root = |name: &str| world.path(&format!("project/root/usr/local/{name}"));
+    fs::create_dir_all(root("lib/x/y")).unwrap();
+    fs::copy("/bin/ls", root("bin/ls")).unwrap();
+    fs::copy("/bin/ls", root("lib/x/liby.so")).unwrap();
+    fs::write(root("lib/x/short"), b"\x7fELF").unwrap();
+    fs::write(root("lib/x/empty"), "").unwrap();
+    fs::write(root("bin/script"), "#!/bin/none\n").unwrap();
+    chmod(&root("bin/script"), 0o755);
+    symlink("nowhere", root("lib/x/link")).unwrap();
+    world.write(
+        "project/root/usr/local/etc/init.d/hello",
+        "#!/bin/sh\nno_such_command\n",
+    );
+    chmod(&root("etc/init.d/hello"), 0o755);
+    let made = world
+        .run(&["pack", "root", "hello.tcz", "--force", "--json"])
+        .json();
+    let found = world.run(&["check", "hello.tcz", "--json"]).json();
+    assert_eq!(made["findings"], found[0]["findings"]);
+    let findings = found[0]["findings"].to_string();
+    for needle in ["no_such_command", "/bin/none", "nowhere", "bin/ls"] {
+        assert!(findings.contains(needle), "{needle} in {findings}");
+    }
+}
+
 #[test]
 fn what_lies_where_the_system_writes_is_refused() {
     let world = world();

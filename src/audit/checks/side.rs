@@ -1,5 +1,6 @@
 //! The files beside an extension.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
@@ -196,7 +197,10 @@ fn check_sums(context: Context<'_>, findings: &mut Findings) -> io::Result<()> {
     }
     let zsync = subject.side.zsync.as_deref().map(Zsync::parse);
     let layout = zsync.as_ref().and_then(|zsync| Some(zsync.as_ref().ok()?.layout));
-    let sums = Sums::of_file(&subject.file, layout)?;
+    let sums = match &subject.sums {
+        Some(sums) => Cow::Borrowed(sums),
+        None => Cow::Owned(Sums::of_file(&subject.file, layout)?),
+    };
     if let Some(text) = &subject.side.md5 {
         check_md5(&subject.name, &String::from_utf8_lossy(text), &sums, findings);
     }

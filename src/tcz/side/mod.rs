@@ -143,19 +143,14 @@ impl Sums {
     }
 }
 
-/// Reads an image once and writes its side files into `folder` (that exists):
-/// `.md5.txt`, `.info`, `.list`, `.tree`, `.zsync`, `.spdx.json`, and `.dep` if
-/// it needs anything. Files there are overwritten.
-pub fn write_side_files(image: &Path, side: &SideFiles<'_>, folder: &Path) -> Result<Sums, SideError> {
+/// Writes the side files of an image with these sums into `folder` (that
+/// exists): `.md5.txt`, `.info`, `.list`, `.tree`, `.zsync`, `.spdx.json`, and
+/// `.dep` if it needs anything. Files there are overwritten.
+pub fn write_side_files(sums: &Sums, side: &SideFiles<'_>, folder: &Path) -> Result<(), SideError> {
     if !is_name(side.file_name) {
         return Err(SideError::Name(side.file_name.to_owned()));
     }
-    let sums = Sums::of_file(image, None).map_err(|source| SideError::Io {
-        action: "read",
-        path: image.to_owned(),
-        source,
-    })?;
-    for (suffix, bytes) in contents(side, &sums)? {
+    for (suffix, bytes) in contents(side, sums)? {
         let path = folder.join(format!("{}.{suffix}", side.file_name));
         fs::write(&path, bytes).map_err(|source| SideError::Io {
             action: "write",
@@ -163,7 +158,7 @@ pub fn write_side_files(image: &Path, side: &SideFiles<'_>, folder: &Path) -> Re
             source,
         })?;
     }
-    Ok(sums)
+    Ok(())
 }
 
 /// Every side file: what follows `x.tcz.` in its name, and its bytes.
