@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::BuildError;
 use crate::audit;
@@ -58,6 +59,8 @@ pub struct Extension {
     pub content_size: u64,
     /// The image's size and sums.
     pub sums: Sums,
+    /// How long writing the image took, without reading it back.
+    pub write_time: Duration,
 }
 
 impl Draft {
@@ -79,6 +82,7 @@ impl Draft {
             });
         }
         let image = folder.join(&self.file_name);
+        let start = Instant::now();
         let file = File::create_new(&image).map_err(|source| BuildError::write(&image, source))?;
         let written = squashfs::write(&self.stage, &file, &self.options, progress).map_err(|source| {
             BuildError::Pack {
@@ -86,6 +90,7 @@ impl Draft {
                 source,
             }
         })?;
+        let write_time = start.elapsed();
         let sums = self.read_back(&image, &written)?;
         let side = SideFiles {
             file_name: &self.file_name,
@@ -104,6 +109,7 @@ impl Draft {
             content_size: self.stage.content_size(),
             file_name: self.file_name,
             sums,
+            write_time,
         };
         Ok(Made {
             extension,

@@ -34,6 +34,7 @@ pub(crate) fn run(args: &PackArgs, project: &Project, terminal: &Terminal) -> Ou
             content_size: packed.extension.content_size,
             size: packed.extension.sums.length,
             sha256: packed.extension.sums.sha256.to_string(),
+            write_seconds: packed.extension.write_time.as_secs_f64(),
             findings: &packed.report.findings,
         };
         terminal.print_json(&row).into_diagnostic()?;
@@ -140,5 +141,6 @@ struct Row<'a> {
     content_size: u64,
     size: u64,
     sha256: String,
+    write_seconds: f64,
     findings: &'a [tcforge::audit::Finding],
 }

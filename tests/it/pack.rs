@@ -435,6 +435,7 @@ fn errors_of_the_audit_keep_it_back_unless_forced() {
     let json = run.json();
     assert_eq!(json["extension"], "hello.tcz");
     assert_eq!(json["files"], 3);
+    assert!(json["write_seconds"].as_f64().unwrap() > 0.0);
     assert!(world.path("project/hello.tcz").exists());
 }
 
