@@ -361,7 +361,7 @@ fn origins(given: &[&'static str]) -> String {
 }
 
 /// Names in backticks, separated by commas.
-pub(crate) fn list<T: AsRef<str>>(names: &[T]) -> String {
+pub(super) fn list<T: AsRef<str>>(names: &[T]) -> String {
     names
         .iter()
         .map(|name| format!("`{}`", name.as_ref()))

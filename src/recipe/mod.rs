@@ -23,7 +23,7 @@ use crate::project::{Project, ProjectError};
 
 // Appliance files are checked as recipes are.
 pub(crate) use check::verdict;
-pub(crate) use fault::{key_hint, list};
+pub(crate) use fault::key_hint;
 pub(crate) use source::{At, nearest};
 
 pub use channel::{Channel, ChannelError, Channels, DEFAULT_CHANNEL};
