@@ -2,5 +2,8 @@
 //! of an appliance with everything that they need, and the boot menus, put
 //! together as one ISO.
 
+pub mod appliance;
 pub mod base;
+pub mod closure;
 pub mod initrd;
+pub mod supply;
