@@ -29,3 +29,4 @@ pub mod scratch;
 pub mod stage;
 pub mod tcz;
 pub mod update;
+pub mod vm;

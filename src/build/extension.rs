@@ -41,8 +41,9 @@ pub struct Draft {
 
 /// What a draft became, and what its image was compared with.
 #[derive(Debug)]
-pub(super) struct Made {
-    pub(super) extension: Extension,
+pub struct Made {
+    /// What it is.
+    pub extension: Extension,
     image: PathBuf,
     stage: Stage,
     contents: BTreeMap<TreePath, Sha256>,
@@ -67,7 +68,7 @@ impl Draft {
     /// Applies Tiny Core's rules, writes the image into `folder`, reads it back
     /// by an independent reader, and writes the side files. `lookup` gives the
     /// direct dependencies of other extensions, for the tree.
-    pub(super) fn make(
+    pub fn make(
         mut self,
         base: &Base,
         lookup: &dyn Fn(&str) -> Vec<Dependency>,

@@ -1,0 +1,228 @@
+//! What a machine prints on its serial console, as lines with times.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+/// Lines that a message shows of a console's end.
+const END: usize = 30;
+
+/// A line of the console.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Line {
+    /// Seconds since the machine was started, when the line began.
+    pub at: f64,
+    /// The text, without colours and other control characters.
+    pub text: String,
+}
+
+/// A console, read as long as the machine lives.
+#[derive(Debug, Clone)]
+pub struct Console(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    start: Instant,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lines: Vec<Line>,
+    /// The last line, as far as it is there: a prompt, say.
+    partial: Vec<u8>,
+    partial_at: f64,
+    closed: bool,
+}
+
+/// Why a line was not found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoLine {
+    /// The console was closed before.
+    Closed,
+    /// It took too long.
+    TimeOut,
+}
+
+impl Console {
+    pub(super) fn new(start: Instant) -> Self {
+        Self(Arc::new(Shared {
+            start,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads until the end, and copies everything to `log`.
+    pub(super) fn read_all(&self, mut from: impl Read, mut log: File) {
+        let mut buffer = [0; 4096];
+        loop {
+            match from.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => {
+                    // What cannot be logged is still shown.
+                    let _ = log.write_all(&buffer[..n]);
+                    self.take(&buffer[..n]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        let mut state = self.state();
+        state.end_line();
+        state.closed = true;
+        self.0.changed.notify_all();
+    }
+
+    fn take(&self, bytes: &[u8]) {
+        let now = self.0.start.elapsed().as_secs_f64();
+        let mut state = self.state();
+        for byte in bytes {
+            if state.partial.is_empty() {
+                state.partial_at = now;
+            }
+            match byte {
+                b'\n' => state.end_line(),
+                byte => state.partial.push(*byte),
+            }
+        }
+        self.0.changed.notify_all();
+    }
+
+    /// All lines so far.
+    pub fn lines(&self) -> Vec<Line> {
+        self.state().lines.clone()
+    }
+
+    /// The last lines, as a message shows them.
+    pub fn end(&self) -> String {
+        let state = self.state();
+        let from = state.lines.len().saturating_sub(END);
+        let mut text = String::from("--- the end of the console:\n");
+        for line in &state.lines[from..] {
+            text.push_str(&format!("[{:7.2}] {}\n", line.at, line.text));
+        }
+        text.push_str(&clean(&state.partial));
+        text
+    }
+
+    /// Waits for the first line that `is_it`, from line number `from` on.
+    pub(super) fn wait(
+        &self,
+        from: usize,
+        is_it: impl Fn(&str) -> bool,
+        time_out: Duration,
+    ) -> Result<Line, NoLine> {
+        let deadline = Instant::now() + time_out;
+        let mut state = self.state();
+        let mut next = from;
+        loop {
+            while let Some(line) = state.lines.get(next) {
+                if is_it(&line.text) {
+                    return Ok(line.clone());
+                }
+                next += 1;
+            }
+            let partial = clean(&state.partial);
+            if is_it(&partial) {
+                return Ok(Line {
+                    at: state.partial_at,
+                    text: partial,
+                });
+            }
+            if state.closed {
+                return Err(NoLine::Closed);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(NoLine::TimeOut);
+            }
+            let waited = self.0.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl State {
+    fn end_line(&mut self) {
+        let text = clean(&std::mem::take(&mut self.partial));
+        self.lines.push(Line {
+            at: self.partial_at,
+            text,
+        });
+    }
+}
+
+/// The text without control characters and escape sequences (colours, cursor).
+fn clean(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut chars = text.chars();
+    let mut clean = String::new();
+    while let Some(c) = chars.next() {
+        match c {
+            '\x1b' => skip_escape(&mut chars),
+            c if c.is_control() && c != '\t' => {}
+            c => clean.push(c),
+        }
+    }
+    clean
+}
+
+/// Behind an escape: `[`, parameters, and a letter that ends it; or one letter.
+fn skip_escape(chars: &mut std::str::Chars<'_>) {
+    if chars.next() == Some('[') {
+        chars.find(|c| c.is_ascii_alphabetic());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Console {
+        let console = Console::new(Instant::now());
+        console.read_all(text.as_bytes(), tempfile::tempfile().unwrap());
+        console
+    }
+
+    #[test]
+    fn lines_are_clean() {
+        let console = read("one\r\n\x1b[1;31mtwo\x1b[0m\x07\n\x1bcthree\tx");
+        let texts: Vec<_> = console.lines().into_iter().map(|line| line.text).collect();
+        assert_eq!(texts, ["one", "two", "three\tx"]);
+        assert!(console.end().contains("] two\n"), "{}", console.end());
+    }
+
+    #[test]
+    fn waits_end() {
+        let console = read("one\ntwo\none");
+        let wait =
+            |from, text: &'static str| console.wait(from, move |line| line == text, Duration::from_secs(60));
+        assert_eq!(wait(0, "two").unwrap().text, "two");
+        assert_eq!(wait(1, "one").unwrap().text, "one");
+        assert_eq!(wait(2, "two"), Err(NoLine::Closed));
+        let open = Console::new(Instant::now());
+        assert_eq!(open.wait(0, |_| false, Duration::ZERO), Err(NoLine::TimeOut));
+        open.take(b"a prompt: ");
+        let prompt = open.wait(0, |line| line.contains("prompt"), Duration::ZERO);
+        assert_eq!(prompt.unwrap().text, "a prompt: ");
+    }
+
+    #[test]
+    fn a_line_that_comes_later_is_found() {
+        let console = Console::new(Instant::now());
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| console.wait(0, |line| line == "x", Duration::from_secs(60)));
+            console.take(b"x\n");
+            assert_eq!(waiting.join().unwrap().unwrap().text, "x");
+        });
+    }
+}
