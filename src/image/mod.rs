@@ -5,5 +5,6 @@
 pub mod appliance;
 pub mod base;
 pub mod closure;
+pub mod container;
 pub mod initrd;
 pub mod supply;
