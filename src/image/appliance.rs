@@ -188,7 +188,9 @@ fn default_channels() -> Vec<String> {
 /// may take its time. `nozswap`: a kernel without zram would be waited for
 /// without end.
 fn default_boot_codes() -> Vec<String> {
-    ["noembed", "cde", "nozswap", "waitusb=10:LABEL=TCFORGE"].map(str::to_owned).to_vec()
+    ["noembed", "cde", "nozswap", "waitusb=10:LABEL=TCFORGE"]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 impl Appliance {
@@ -309,10 +311,16 @@ impl Check<'_> {
             if services[..index].iter().any(|other| other.name == service.name) {
                 self.fault(at.key("name"), Fault::TwoServices(service.name.clone()));
             }
-            let texts = [("secret", &service.secret), ("url", &service.url)];
+            let setup = service.setup.as_ref();
+            let texts = [
+                ("run", setup.map(|setup| &setup.run)),
+                ("makes", setup.map(|setup| &setup.makes)),
+                ("secret", service.secret.as_ref()),
+                ("url", service.url.as_ref()),
+            ];
             for (key, text) in texts {
-                if text.as_ref().is_some_and(|text| text.contains(char::is_control)) {
-                    self.fault(at.key(key), Fault::NotOneLine(key));
+                if text.is_some_and(|text| text.is_empty() || text.contains(char::is_control)) {
+                    self.fault(at.clone(), Fault::NotOneLine(key));
                 }
             }
         }
@@ -338,7 +346,9 @@ impl Check<'_> {
         let is_plain = |path: &TreePath| path.as_bytes().iter().all(|b| b.is_ascii_graphic());
         let mut kept = Vec::new();
         for (index, text) in paths.iter().enumerate() {
-            let Some(path) = self.path(at.item(index), text) else { continue };
+            let Some(path) = self.path(at.item(index), text) else {
+                continue;
+            };
             if is_plain(&path) {
                 kept.push(path);
             } else {
@@ -355,7 +365,9 @@ impl Check<'_> {
         let mut checked = Vec::new();
         for (index, file) in files.iter().enumerate() {
             let at = At::default().key("file").item(index);
-            let Some(path) = self.path(at.key("path"), &file.path) else { continue };
+            let Some(path) = self.path(at.key("path"), &file.path) else {
+                continue;
+            };
             if seen.insert(path.clone(), index).is_some() {
                 self.fault(at.key("path"), Fault::TwoFiles(file.path.clone()));
             }
@@ -363,7 +375,12 @@ impl Check<'_> {
             let owner = self.note(at.key("owner"), owner(file.owner.as_deref()));
             let content = self.content(&at, file);
             if let (Some(mode), Some(owner), Some(content)) = (mode, owner, content) {
-                checked.push(File { path, content, mode, owner });
+                checked.push(File {
+                    path,
+                    content,
+                    mode,
+                    owner,
+                });
             }
         }
         checked
@@ -374,7 +391,9 @@ impl Check<'_> {
             (Some(content), None) => Some(content.clone().into_bytes()),
             (None, Some(from)) => {
                 let name = format!("{FOLDER}/{from}");
-                let read = TreePath::parse(from).ok().and_then(|_| self.project.read(&name).ok());
+                let read = TreePath::parse(from)
+                    .ok()
+                    .and_then(|_| self.project.read(&name).ok());
                 let content = read.map(|bytes| bytes.into_owned());
                 self.note(at.key("from"), content.ok_or_else(|| Fault::NoFile(name)))
             }
@@ -407,7 +426,10 @@ impl Check<'_> {
 
 /// Whether a text is one word of the kernel's command line.
 fn is_boot_code(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'\\".contains(&byte))
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"\"'\\".contains(&byte))
 }
 
 /// A name that needs no quoting in a shell or a path.

@@ -94,7 +94,10 @@ fn describe(missing: &[Missing]) -> String {
 }
 
 fn recipe_list(folders: &[PathBuf]) -> String {
-    let names: Vec<_> = folders.iter().map(|folder| format!("`{}`", folder.display())).collect();
+    let names: Vec<_> = folders
+        .iter()
+        .map(|folder| format!("`{}`", folder.display()))
+        .collect();
     names.join(", ")
 }
 
@@ -116,7 +119,9 @@ impl Shelves {
 
     /// What an extension needs directly; nothing if it is not there.
     pub fn dependencies(&self, name: &str) -> Vec<Dependency> {
-        let text = self.find(name).and_then(|image| fs::read_to_string(beside(&image, "dep")).ok());
+        let text = self
+            .find(name)
+            .and_then(|image| fs::read_to_string(beside(&image, "dep")).ok());
         text.map(|text| dep::read(&text).0).unwrap_or_default()
     }
 
@@ -141,7 +146,9 @@ impl Shelves {
         let is_missing = |name: &&String| self.find(name).is_none();
         let needs = |one: &str, other: &str| {
             let needed = self.dependencies(one);
-            needed.iter().any(|needed| needed.for_kernel(&self.kernel) == other)
+            needed
+                .iter()
+                .any(|needed| needed.for_kernel(&self.kernel) == other)
         };
         let describe = |name: &String| Missing {
             name: name.clone(),
@@ -246,7 +253,10 @@ mod tests {
     }
 
     fn roots(names: &[&str]) -> Vec<Dependency> {
-        names.iter().map(|name| Dependency::parse(name).unwrap()).collect()
+        names
+            .iter()
+            .map(|name| Dependency::parse(name).unwrap())
+            .collect()
     }
 
     #[test]
@@ -273,7 +283,10 @@ mod tests {
     #[test]
     fn everything_that_is_missing_is_told_with_who_needs_it() {
         let dir = tempfile::tempdir().unwrap();
-        let shelves = shelves(dir.path(), &[("a.tcz", "x-KERNEL.tcz\ny.tcz\n"), ("b.tcz", "y.tcz\n")]);
+        let shelves = shelves(
+            dir.path(),
+            &[("a.tcz", "x-KERNEL.tcz\ny.tcz\n"), ("b.tcz", "y.tcz\n")],
+        );
         let error = shelves.closure(&roots(&["a.tcz", "b.tcz", "w.tcz"])).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -285,12 +298,18 @@ mod tests {
     #[test]
     fn a_damaged_extension_and_a_circle_are_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let shelves = shelves(dir.path(), &[("a.tcz", "b.tcz\n"), ("b.tcz", "a.tcz\n"), ("c.tcz", "")]);
+        let shelves = shelves(
+            dir.path(),
+            &[("a.tcz", "b.tcz\n"), ("b.tcz", "a.tcz\n"), ("c.tcz", "")],
+        );
         let error = shelves.closure(&roots(&["a.tcz"])).unwrap_err();
         assert!(matches!(error, ClosureError::Cycle(_)), "{error}");
         let sum = "0cc175b9c0f1b6a831c399e269772661  c.tcz\n";
         fs::write(dir.path().join("c.tcz.md5.txt"), sum).unwrap();
         let error = shelves.closure(&roots(&["c.tcz"])).unwrap_err();
-        assert!(error.to_string().contains("0cc175b9c0f1b6a831c399e269772661"), "{error}");
+        assert!(
+            error.to_string().contains("0cc175b9c0f1b6a831c399e269772661"),
+            "{error}"
+        );
     }
 }

@@ -6,4 +6,5 @@ pub mod appliance;
 pub mod base;
 pub mod closure;
 pub mod initrd;
+pub mod overlay;
 pub mod supply;

@@ -70,7 +70,9 @@ pub enum SupplyError {
     Cycle(#[from] CycleError),
     /// The kernel cannot do what the extension is for.
     #[error("the kernel {kernel} has no {}, which `{extension}` stands for (needed by {})", .modules.join(", "), .needed_by.join(", "))]
-    #[diagnostic(help("take a kernel with these modules (`--kernel DIR`), or put the extension for this kernel among the others"))]
+    #[diagnostic(help(
+        "take a kernel with these modules (`--kernel DIR`), or put the extension for this kernel among the others"
+    ))]
     NoModules {
         /// `uname -r`
         kernel: String,
@@ -83,7 +85,9 @@ pub enum SupplyError {
     },
     /// A container image cannot be read.
     #[error("cannot read the container image `{}`", path.display())]
-    #[diagnostic(help("write one with `docker save` or `ctr images export`; the path starts at the project's folder"))]
+    #[diagnostic(help(
+        "write one with `docker save` or `ctr images export`; the path starts at the project's folder"
+    ))]
     Image {
         /// The archive.
         path: PathBuf,
@@ -144,7 +148,9 @@ impl Supply<'_> {
             let recipe = name.strip_suffix(".tcz").and_then(|name| self.recipes.get(name));
             let Some(recipe) = recipe else { continue };
             let has = |channel: &Channel| recipe.releases.contains_key(&channel.name);
-            let Some(place) = self.channels.iter().position(has) else { continue };
+            let Some(place) = self.channels.iter().position(has) else {
+                continue;
+            };
             if seen.insert(name) {
                 wanted[place].push(recipe.name.clone());
                 let needed = recipe.dependencies_in(&self.channels[place].name);
@@ -194,9 +200,14 @@ impl Maker<'_> {
         let present = modules(kernel);
         let suffix = format!("-{}.tcz", kernel.release);
         for one in missing {
-            let Some(stem) = one.name.strip_suffix(&suffix) else { continue };
+            let Some(stem) = one.name.strip_suffix(&suffix) else {
+                continue;
+            };
             let Some(brings) = known.get(stem) else { continue };
-            let lacking = brings.modules.iter().filter(|name| !present.contains(name.as_str()));
+            let lacking = brings
+                .modules
+                .iter()
+                .filter(|name| !present.contains(name.as_str()));
             let lacking: Vec<_> = lacking.cloned().collect();
             if !lacking.is_empty() {
                 return Err(SupplyError::NoModules {
@@ -211,7 +222,12 @@ impl Maker<'_> {
                 kernel.release,
                 brings.modules.join(", ")
             );
-            self.make(&one.name, Stage::new(), "Kernel modules that the initrd holds", &text)?;
+            self.make(
+                &one.name,
+                Stage::new(),
+                "Kernel modules that the initrd holds",
+                &text,
+            )?;
         }
         Ok(())
     }
@@ -231,7 +247,10 @@ impl Maker<'_> {
             };
             let file = fs::File::open(&path).map_err(read)?;
             let length = file.metadata().map_err(read)?.len();
-            stage.insert(place(image, &path), Node::file(Content::host(&path, length), 0o644))?;
+            stage.insert(
+                place(image, &path),
+                Node::file(Content::host(&path, length), 0o644),
+            )?;
         }
         let name = format!("{}-images.tcz", appliance.name);
         self.make(&name, stage, "Container images", "Imported when the box starts.")?;
