@@ -6,5 +6,8 @@ pub mod appliance;
 pub mod base;
 pub mod closure;
 pub mod initrd;
+pub mod iso;
+pub mod menu;
 pub mod overlay;
 pub mod supply;
+pub mod tools;
