@@ -2,5 +2,12 @@
 //! of an appliance with everything that they need, and the boot menus, put
 //! together as one ISO.
 
+pub mod appliance;
 pub mod base;
+pub mod closure;
 pub mod initrd;
+pub mod iso;
+pub mod menu;
+pub mod overlay;
+pub mod supply;
+pub mod tools;

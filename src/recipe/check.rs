@@ -38,7 +38,7 @@ pub(super) fn check(
 }
 
 /// An error if there are any mistakes.
-pub(super) fn verdict(source: &SourceFile, faults: Vec<(At, Fault)>) -> Result<(), Invalid> {
+pub(crate) fn verdict(source: &SourceFile, faults: Vec<(At, Fault)>) -> Result<(), Invalid> {
     if faults.is_empty() {
         return Ok(());
     }

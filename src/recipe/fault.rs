@@ -1,4 +1,4 @@
-//! What can be wrong in a recipe, a channel's file or the lock.
+//! What can be wrong in a recipe, a channel's file, the lock or an appliance.
 
 use super::source::nearest;
 
@@ -21,7 +21,7 @@ pub enum Fault {
     },
     /// A key that has to be there.
     #[error("the key `{0}` is missing")]
-    #[diagnostic(help("add `{0} = …`; docs/recipes.md says what it means"))]
+    #[diagnostic(help("add `{0} = …`; docs/ says what it means"))]
     MissingKey(String),
     /// A text that has to say something.
     #[error("`{0}` is empty")]
@@ -220,6 +220,26 @@ pub enum Fault {
     #[error("the lock has `{0}` twice")]
     #[diagnostic(help("remove one of the two"))]
     TwoLocked(String),
+    /// A word of the kernel's command line that is more than one, or none.
+    #[error("`{0}` cannot be a boot code")]
+    #[diagnostic(help("write one word, as `nodhcp` or `waitusb=5`: visible ASCII without quotes"))]
+    BootCode(String),
+    /// An owner that is not two numbers.
+    #[error("`{0}` is not an owner")]
+    #[diagnostic(help("write the numbers of user and group, as \"1001:50\""))]
+    Owner(String),
+    /// A file of an appliance with no content, or two.
+    #[error("the file has {}; exactly one is needed", origins(.0))]
+    #[diagnostic(help("say what is in it with one of `content` and `from`"))]
+    FileContent(Vec<&'static str>),
+    /// A socket that is not `tcp/PORT` or `udp/PORT`.
+    #[error("`{0}` is not a port")]
+    #[diagnostic(help("write it as \"tcp/8080\" or \"udp/68\""))]
+    Port(String),
+    /// Two files of an appliance at one path.
+    #[error("two files are put at `{0}`")]
+    #[diagnostic(help("remove one of the two"))]
+    TwoFiles(String),
     /// A lock of another time.
     #[error("the lock has version {0}")]
     #[diagnostic(help("this tcforge reads version 1"))]
@@ -296,6 +316,11 @@ impl Fault {
             Self::Version(_) => "not a version",
             Self::VersionWithV(_) => "without the `v`",
             Self::Date(_) => "not YYYY-MM-DD",
+            Self::BootCode(_) => "not one word",
+            Self::Owner(_) => "not USER:GROUP",
+            Self::FileContent(_) => "exactly one is needed",
+            Self::Port(_) => "not PROTOCOL/PORT",
+            Self::TwoFiles(_) => "the second one",
             Self::LockVersion(_) => "unknown version",
         }
     }
@@ -316,7 +341,7 @@ impl Fault {
 }
 
 /// `did you mean …` where something is near, else all that is possible.
-pub(super) fn key_hint(nearest: Option<&str>, known: &[String]) -> String {
+pub(crate) fn key_hint(nearest: Option<&str>, known: &[String]) -> String {
     match nearest {
         Some(nearest) => format!("did you mean `{nearest}`?"),
         None if known.is_empty() => "there are none".to_owned(),

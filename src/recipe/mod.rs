@@ -21,6 +21,11 @@ use serde::Deserialize;
 use crate::base::Base;
 use crate::project::{Project, ProjectError};
 
+// Appliance files are checked as recipes are.
+pub(crate) use check::verdict;
+pub(crate) use fault::key_hint;
+pub(crate) use source::{At, nearest};
+
 pub use channel::{Channel, ChannelError, Channels, DEFAULT_CHANNEL};
 pub use fault::Fault;
 pub use lock::{Lock, LockError, LockedFile};

@@ -37,7 +37,7 @@ impl SourceFile {
 
     /// Parses it as TOML. Syntax errors, unknown keys and wrong types come back
     /// with the place where they are.
-    pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, Invalid> {
+    pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, Invalid> {
         toml::from_str(&self.text).map_err(|error| {
             // A key that the whole file lacks has no place: its first line is shown.
             let first = || 0..self.text.lines().next().unwrap_or_default().len();
@@ -156,7 +156,7 @@ impl Diagnostic for Problem {
 
 /// A place in a TOML document: keys and positions from the top.
 #[derive(Debug, Clone, Default)]
-pub(super) struct At(Vec<Step>);
+pub(crate) struct At(Vec<Step>);
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -168,7 +168,7 @@ enum Step {
 
 impl At {
     /// The value of a key below here.
-    pub(super) fn key(&self, key: &str) -> Self {
+    pub(crate) fn key(&self, key: &str) -> Self {
         self.step(Step::Key(key.to_owned()))
     }
 
@@ -178,7 +178,7 @@ impl At {
     }
 
     /// An element of the array here.
-    pub(super) fn item(&self, index: usize) -> Self {
+    pub(crate) fn item(&self, index: usize) -> Self {
         self.step(Step::Item(index))
     }
 
@@ -234,7 +234,7 @@ impl<'a> Spans<'a> {
 }
 
 /// The known word that an unknown one was probably meant to be.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     word: &str,
     known: impl IntoIterator<Item = &'a (impl AsRef<str> + ?Sized + 'a)>,
 ) -> Option<String> {

@@ -192,7 +192,7 @@ fn keys_and_types_are_checked() {
             "the key `author` is missing",
             "name = \"tool\"",
             "in this table",
-            "add `author = …`; docs/recipes.md says what it means",
+            "add `author = …`; docs/ says what it means",
         ],
         [
             "version = \"1.2.3\"",
@@ -216,7 +216,7 @@ fn keys_and_types_are_checked() {
             "the key `reason` is missing",
             "[pack]",
             "in this table",
-            "add `reason = …`; docs/recipes.md says what it means",
+            "add `reason = …`; docs/ says what it means",
         ],
     ] {
         assert_mistake(case);
