@@ -13,7 +13,7 @@ const LIST: &str = "recipes/programs.toml";
 /// An outside program and whether it is there.
 #[derive(Debug, Clone, Serialize)]
 pub struct Program {
-    /// The command.
+    /// The command, or a file with its whole path.
     pub name: String,
     /// What tcforge needs it for.
     pub purpose: String,
@@ -53,8 +53,12 @@ pub fn examine(project: &Project) -> Result<Vec<Program>, ProjectError> {
         .collect())
 }
 
-/// The first executable file of that name on the PATH.
+/// The first executable file of that name on the PATH; for a whole path, the
+/// file there.
 pub fn find_program(name: &str) -> Option<PathBuf> {
+    if name.starts_with('/') {
+        return Some(PathBuf::from(name)).filter(|file| file.is_file());
+    }
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
         .map(|folder| folder.join(name))
@@ -75,5 +79,7 @@ mod tests {
         assert!(find_program("sh").is_some());
         assert_eq!(find_program("no-such-program"), None);
         assert_eq!(find_program("."), None);
+        assert_eq!(find_program("/etc/passwd"), Some("/etc/passwd".into()));
+        assert_eq!(find_program("/etc"), None);
     }
 }

@@ -311,10 +311,16 @@ impl Check<'_> {
             if services[..index].iter().any(|other| other.name == service.name) {
                 self.fault(at.key("name"), Fault::TwoServices(service.name.clone()));
             }
-            let texts = [("secret", &service.secret), ("url", &service.url)];
+            let setup = service.setup.as_ref();
+            let texts = [
+                ("run", setup.map(|setup| &setup.run)),
+                ("makes", setup.map(|setup| &setup.makes)),
+                ("secret", service.secret.as_ref()),
+                ("url", service.url.as_ref()),
+            ];
             for (key, text) in texts {
-                if text.as_ref().is_some_and(|text| text.contains(char::is_control)) {
-                    self.fault(at.key(key), Fault::NotOneLine(key));
+                if text.is_some_and(|text| text.is_empty() || text.contains(char::is_control)) {
+                    self.fault(at.clone(), Fault::NotOneLine(key));
                 }
             }
         }

@@ -7,4 +7,8 @@ pub mod base;
 pub mod closure;
 pub mod container;
 pub mod initrd;
+pub mod iso;
+pub mod menu;
+pub mod overlay;
 pub mod supply;
+pub mod tools;

@@ -1,0 +1,133 @@
+#!/bin/sh
+# tcforge-data: what has to be there before anybody logs in or anything starts.
+# Puts the directories that have to last on the disk with the label
+# $DATA_LABEL; without such a disk they stay in memory. Locks known passwords.
+#
+# Boot codes:
+#   tcforge.format=DEVICE  makes a blank disk (vdb) the data disk
+#   tcforge.wait=SECONDS   waits so long for the data disk to appear
+
+# shellcheck source=/dev/null
+. /usr/share/tcforge/common.sh
+
+MOUNT=/mnt/$DATA_LABEL
+
+find_disk() {
+    findfs "LABEL=$DATA_LABEL" 2>/dev/null ||
+        blkid -l -o device -t "LABEL=$DATA_LABEL" 2>/dev/null
+}
+
+# Asks until the disk is there, at least once.
+wait_for_disk() {
+    udevadm settle --timeout=5 2>/dev/null
+    left=$(boot_code tcforge.wait) || left=0
+    until find_disk; do
+        [ "$left" -gt 0 ] || return 1
+        left=$((left - 1))
+        sleep 1
+    done
+}
+
+# is_zero DEVICE MIB: whether the MiB at this place can be read and is empty
+is_zero() {
+    [ "$(dd if="$1" bs=1048576 skip="$2" count=1 2>/dev/null | wc -c)" -eq 1048576 ] &&
+        [ "$(dd if="$1" bs=1048576 skip="$2" count=1 2>/dev/null | tr -d '\000' | head -c 1 | wc -c)" -eq 0 ]
+}
+
+# Nothing at the beginning, where file systems and partition tables are, nothing
+# at the end, where RAIDs and the copy of a partition table are.
+is_blank() {
+    name=${1#/dev/}
+    for part in "/sys/class/block/$name/$name"*; do
+        [ ! -e "$part" ] || return 1
+    done
+    mib=$(($(cat "/sys/class/block/$name/size") / 2048))
+    [ "$mib" -ge 2 ] && is_zero "$1" 0 && is_zero "$1" 1 && is_zero "$1" $((mib - 1))
+}
+
+make_file_system() {
+    if command -v mkfs.ext4 >/dev/null; then
+        mkfs.ext4 -q -F -L "$DATA_LABEL" "$1"
+    else
+        mke2fs -F -L "$DATA_LABEL" "$1"
+    fi
+}
+
+# format DEVICE: only what has nothing on it
+format() {
+    device=/dev/${1#/dev/}
+    if [ ! -b "$device" ]; then
+        say "cannot format $device: there is no such disk"
+    elif ! is_blank "$device"; then
+        say "does not format $device: it is not blank"
+    elif ! make_file_system "$device" >/dev/null; then
+        say "could not format $device"
+    else
+        say "formatted $device as the data disk $DATA_LABEL"
+        echo "$device"
+        return 0
+    fi
+    return 1
+}
+
+# The disk's device, on the output.
+disk() {
+    wait_for_disk && return
+    device=$(boot_code tcforge.format) || return 1
+    format "$device"
+}
+
+mount_disk() {
+    # 4 and more: there are errors left.
+    if command -v e2fsck >/dev/null && ! { e2fsck -p "$1" >/dev/null || [ $? -lt 4 ]; }; then
+        say "the file system of $1 has errors that e2fsck -p does not mend: it is not used"
+        return 1
+    fi
+    mkdir -p "$MOUNT"
+    mount -t ext4 "$1" "$MOUNT" || mount "$1" "$MOUNT" || {
+        say "cannot mount the data disk $1"
+        return 1
+    }
+}
+
+# keep DIRECTORY: from now on it is the disk's. The first time the disk takes
+# what is in it now, whole or not at all.
+keep() {
+    kept=$MOUNT$1
+    mkdir -p "$1" || return
+    if [ ! -d "$kept" ]; then
+        rm -rf "$kept.new"
+        mkdir -p "${kept%/*}" && cp -a "$1" "$kept.new" && sync && mv "$kept.new" "$kept" || return
+    fi
+    mount -o bind "$kept" "$1"
+}
+
+keep_all() {
+    for directory in $PERSISTENT; do
+        keep "$directory" || say "cannot keep $directory on the data disk: it is in memory"
+    done
+    say "the data disk keeps $PERSISTENT"
+}
+
+# A password that everybody knows is worse than none: Tiny Core's user has an
+# empty one, and one that the boot code user= adds has `tcuser`. Neither console
+# nor sudo asks for it.
+lock_password() {
+    user=$(cat /etc/sysconfig/tcuser 2>/dev/null) || user=tc
+    has_boot_flag secure && return
+    if [ "$user" = tc ]; then
+        sed -i 's/^tc::/tc:*:/' /etc/shadow
+    else
+        sed -i "s/^tc::/tc:*:/; s/^$user:[^:]*:/$user:*:/" /etc/shadow
+    fi
+}
+
+lock_password
+if [ -n "$PERSISTENT" ]; then
+    if device=$(disk) && mount_disk "$device"; then
+        keep_all
+    else
+        say "no data disk: $PERSISTENT are in memory, and what is in them is lost at power-off" \
+            "(a disk with the label $DATA_LABEL keeps them; the boot code tcforge.format=DEVICE makes a blank one it)"
+    fi
+fi

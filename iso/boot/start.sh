@@ -1,0 +1,90 @@
+#!/bin/sh
+# tcforge-start: starts the services of the appliance, in order, and says on the
+# consoles how each came out. Its last line is "tcforge: ready", or "tcforge: not
+# ready:" and what failed. Runs in the background: nothing waits for it.
+
+# shellcheck source=/dev/null
+. /usr/share/tcforge/common.sh
+
+INIT_D=/usr/local/etc/init.d
+LISTS=/etc/tcforge
+IMAGES=/usr/local/share/tcforge/images
+
+# Every extension that the loader has been through has its mark.
+check_loaded() {
+    while read -r name; do
+        [ -e "/usr/local/tce.installed/${name%.tcz}" ] ||
+            fail "the extension $name was not loaded"
+    done <"$LISTS/extensions"
+}
+
+# Reads all of them, so it is done when there is time, or something has failed.
+check_sums() (
+    cd "$(cat /etc/sysconfig/cde 2>/dev/null)" 2>/dev/null || return
+    for sum in *.tcz.md5.txt; do
+        md5sum -c "$sum" >/dev/null 2>&1 || say "the extension ${sum%.md5.txt} on the disk is damaged"
+    done
+)
+
+failed=
+fail() {
+    say "$1"
+    failed="$failed${failed:+, }${2:-$1}"
+}
+
+# For the namespaces that no service looks after.
+import_images() {
+    for file in "$IMAGES"/*/*.tar; do
+        [ -r "$file" ] || continue
+        namespace=${file%/*}
+        namespace=${namespace##*/}
+        if ctr -n "$namespace" images import "$file" >/dev/null; then
+            say "imported ${file##*/} (namespace $namespace)"
+        else
+            fail "cannot import $file" "${file##*/}"
+        fi
+    done
+}
+
+# start NAME SETUP MAKES SECRET URL: each of the last four may be `-`
+start() {
+    if [ "$2" != - ] && [ ! -e "$3" ] && ! sh -c "$2"; then
+        fail "the service $1 could not be set up: see /var/log/tcforge.log" "$1"
+        return
+    fi
+    if "$INIT_D/$1" start; then
+        case $5 in
+        -) say "service $1 answers" ;;
+        *) say "service $1 answers: $5" ;;
+        esac
+        [ "$1" != containerd ] || import_images
+    else
+        fail "service $1 failed: see /var/log/tcforge.log and /var/log/$1.log" "$1"
+    fi
+    [ "$4" = - ] || [ ! -e "$4" ] || say "the password for $1 is in $4"
+}
+
+# What listens beyond loopback and is not meant to.
+check_ports() {
+    netstat -lntu 2>/dev/null | awk '/^(tcp|udp)/ { print substr($1, 1, 3), $4 }' | sort -u |
+        while read -r protocol address; do
+            port=$protocol/${address##*:}
+            case $address in 127.* | ::1:* | ::ffff:127.*) continue ;; esac
+            case " $LISTEN " in *" $port "*) continue ;; esac
+            say "warning: $port is open to the network ($address), which the appliance does not mean"
+        done
+}
+
+check_loaded
+while IFS="$(printf '\t')" read -r name setup makes secret url; do
+    start "$name" "$setup" "$makes" "$secret" "$url" </dev/null
+done <"$LISTS/services"
+check_ports
+if [ -z "$failed" ]; then
+    say "ready"
+    check_sums
+else
+    # A damaged extension may be why.
+    check_sums
+    say "not ready: $failed"
+fi

@@ -1,0 +1,2 @@
+#!/bin/sh
+# Commands of yours that run at boot, in the background.

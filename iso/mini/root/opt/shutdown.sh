@@ -1,0 +1,2 @@
+#!/bin/sh
+# Commands of yours that run before the power goes off.

@@ -1,0 +1,414 @@
+//! The ISO: one file that boots by BIOS and by UEFI, from a CD and written raw
+//! to a disk.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::appliance::Appliance;
+use super::base::BootBase;
+use super::closure::Extension;
+use super::initrd::{InitrdError, Part, Tree};
+use super::menu::{Disk, Menu, MenuError};
+use super::tools::{self, ToolError, Tools};
+use crate::digest::{Sha256, Sha256Writer};
+use crate::progress::Progress;
+use crate::project::Project;
+use crate::scratch::{self, Scratch};
+
+/// The volume's name, which `waitusb` waits for.
+pub const VOLUME: &str = "TCFORGE";
+
+const KERNEL: &str = "boot/vmlinuz64";
+/// Root filesystem and modules, as Tiny Core's own disks call them.
+const ROOT: &str = "boot/corepure64.gz";
+/// What makes them an appliance.
+const OVERLAY: &str = "boot/tcforge.gz";
+const ISOLINUX: &str = "boot/isolinux";
+const EFI_IMAGE: &str = "boot/grub/efi.img";
+
+/// The boot loader for BIOS, from Debian's packages.
+const ISOLINUX_BIN: &str = "/usr/lib/ISOLINUX/isolinux.bin";
+const ISOLINUX_MBR: &str = "/usr/lib/ISOLINUX/isohdpfx.bin";
+const ISOLINUX_MODULES: &str = "/usr/lib/syslinux/modules/bios";
+/// What the menu is made of.
+const C32: [&str; 4] = ["ldlinux.c32", "libcom32.c32", "libutil.c32", "menu.c32"];
+/// GRUB for UEFI.
+const GRUB_KERNEL: &str = "/usr/lib/grub/x86_64-efi/kernel.img";
+
+/// FAT knows no time before 1980.
+const FAT_BEGINS: u32 = 315_532_800;
+/// The serial number of the partition that UEFI boots from: any, but always the
+/// same.
+const FAT_SERIAL: &str = "54434647";
+/// What a FAT of this size needs besides its files, in bytes.
+const FAT_OVERHEAD: u64 = 128 * 1024;
+/// The partition type "EFI system" (UEFI specification, 5.3.3).
+const EFI_SYSTEM: &str = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
+
+/// Everything that an ISO is made of.
+pub struct Parts<'a> {
+    /// Menu templates.
+    pub project: &'a Project,
+    /// What it is to be.
+    pub appliance: &'a Appliance,
+    /// Kernel and root filesystem.
+    pub base: &'a BootBase,
+    /// What goes over the root filesystem.
+    pub overlay: &'a Tree,
+    /// The extensions on the disk, in the order in which they are loaded.
+    pub extensions: &'a [Extension],
+    /// SOURCE_DATE_EPOCH, seconds since 1970: the time stamp of everything.
+    pub time: u32,
+    /// Told what goes on.
+    pub progress: &'a dyn Progress,
+}
+
+/// An ISO that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Iso {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Bytes.
+    pub size: u64,
+    /// Its sum.
+    pub sha256: Sha256,
+    /// Bytes of kernel, initrds and extensions together.
+    pub content_size: u64,
+}
+
+/// Why there is no ISO.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum IsoError {
+    /// An initrd could not be written.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Initrd(#[from] InitrdError),
+    /// A menu could not be made.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Menu(#[from] MenuError),
+    /// An outside program is missing or failed.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Tool(#[from] ToolError),
+    /// A file could not be read or written.
+    #[error("cannot {action} `{}`", path.display())]
+    #[diagnostic(help("check the path, and whether the disk that it lies on has room"))]
+    Io {
+        /// `read` or `write`.
+        action: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn reading(path: &Path) -> impl FnOnce(io::Error) -> IsoError + use<> {
+    failed("read", path)
+}
+
+fn writing(path: &Path) -> impl FnOnce(io::Error) -> IsoError + use<> {
+    failed("write", path)
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> IsoError + use<> {
+    let path = path.to_owned();
+    move |source| IsoError::Io { action, path, source }
+}
+
+impl Parts<'_> {
+    /// Makes `NAME.iso` in `out`, which must exist: whole or not at all. The
+    /// same parts give the same bytes.
+    pub fn write(&self, out: &Path) -> Result<Iso, IsoError> {
+        let tools = Tools::new(self.project, self.time)?;
+        // Before the long work.
+        for name in ["xorriso", "grub-mkimage", "mformat", "mmd", "mcopy", ISOLINUX_MBR] {
+            tools.find(name)?;
+        }
+        let scratch = Scratch::in_dir(out).map_err(writing(out))?;
+        let mut tree = DiskTree::new(scratch.path().join("tree"));
+        tree.add_host(KERNEL, &self.base.kernel.image)?;
+        self.write_initrds(&mut tree)?;
+        self.add_extensions(&mut tree)?;
+        let content_size = tree.size;
+        self.add_boot_loaders(&mut tree, &tools)?;
+        let made = scratch.path().join("made.iso");
+        self.write_iso(&tree, &tools, &made)?;
+        let (sha256, size) = File::open(&made)
+            .and_then(|mut file| {
+                file.sync_all()?;
+                Sha256::of_reader(&mut file)
+            })
+            .map_err(reading(&made))?;
+        let path = out.join(format!("{}.iso", self.appliance.name));
+        let _all_or_nothing = scratch::hold_interrupts();
+        fs::rename(&made, &path).map_err(writing(&path))?;
+        Ok(Iso {
+            path,
+            size,
+            sha256,
+            content_size,
+        })
+    }
+
+    fn write_initrds(&self, tree: &mut DiskTree) -> Result<(), IsoError> {
+        let _task = self.progress.start("initrd", None);
+        let mut parts: Vec<_> = self.base.root.iter().map(PartRef::of).collect();
+        let modules = Tree {
+            stage: self.base.kernel.modules.clone(),
+            devices: Vec::new(),
+        };
+        if !modules.stage.is_empty() {
+            parts.push(PartRef::Tree(&modules));
+        }
+        tree.add_initrd(ROOT, &parts, self.time)?;
+        tree.add_initrd(OVERLAY, &[PartRef::Tree(self.overlay)], self.time)
+    }
+
+    fn add_extensions(&self, tree: &mut DiskTree) -> Result<(), IsoError> {
+        let mut names = String::new();
+        for extension in self.extensions {
+            let path = format!("cde/optional/{}", extension.name);
+            tree.add_summed(&path, &extension.image, extension.size, extension.sha256);
+            for (suffix, bytes) in &extension.side {
+                tree.add_bytes(&format!("{path}.{suffix}"), bytes)?;
+            }
+            names += &format!("{}\n", extension.name);
+        }
+        tree.add_bytes("cde/onboot.lst", names.as_bytes())
+    }
+
+    fn add_boot_loaders(&self, tree: &mut DiskTree, tools: &Tools) -> Result<(), IsoError> {
+        // Of a machine's disks only one has this very content.
+        let marker = format!("boot/tcforge/{}", &tree.identity().to_string()[..32]);
+        let kernel = format!("/{KERNEL}");
+        let (root, overlay, marked) = (format!("/{ROOT}"), format!("/{OVERLAY}"), format!("/{marker}"));
+        let disk = Disk {
+            kernel: &kernel,
+            initrds: &[&root, &overlay],
+            marker: &marked,
+        };
+        let menu = Menu::render(self.project, self.appliance, &disk)?;
+        tree.add_bytes(&marker, self.base.title.as_bytes())?;
+        tree.add_bytes(&format!("{ISOLINUX}/isolinux.cfg"), menu.isolinux.as_bytes())?;
+        for name in C32 {
+            let file = tools.find(&format!("{ISOLINUX_MODULES}/{name}"))?;
+            tree.add_host(&format!("{ISOLINUX}/{name}"), &file)?;
+        }
+        tree.add_host(&format!("{ISOLINUX}/isolinux.bin"), &tools.find(ISOLINUX_BIN)?)?;
+        tree.add_bytes("boot/grub/grub.cfg", menu.grub.as_bytes())?;
+        self.write_efi_image(tree, tools, &menu)
+    }
+
+    /// The partition that UEFI boots from: a FAT with GRUB in it.
+    fn write_efi_image(&self, tree: &mut DiskTree, tools: &Tools, menu: &Menu) -> Result<(), IsoError> {
+        let folder = tree.folder.join("boot/grub");
+        let early = tree.folder.join("early.cfg");
+        fs::write(&early, &menu.early).map_err(writing(&early))?;
+        let modules = tools.find(GRUB_KERNEL)?;
+        let program = tree.folder.join("grub.efi");
+        tools::run(
+            tools
+                .command("grub-mkimage", &folder)?
+                .args(["--format=x86_64-efi", "--prefix=/boot/grub"])
+                .arg("--directory")
+                .arg(modules.parent().unwrap_or(Path::new("/")))
+                .arg("--config")
+                .arg(&early)
+                .arg("--output")
+                .arg(&program)
+                .args(&menu.grub_modules),
+        )?;
+        let length = fs::metadata(&program).map_err(reading(&program))?.len();
+        let image = tree.folder.join(EFI_IMAGE);
+        // In whole cylinders of mformat's: 16 heads of 63 sectors.
+        let size = (length + FAT_OVERHEAD).next_multiple_of(16 * 63 * 512);
+        File::create(&image)
+            .and_then(|file| file.set_len(size))
+            .map_err(writing(&image))?;
+        let fat = |name: &str| -> Result<_, ToolError> {
+            let mut command = tools.command(name, &folder)?;
+            let time = self.time.max(FAT_BEGINS).to_string();
+            command.env("SOURCE_DATE_EPOCH", time).arg("-i").arg(&image);
+            Ok(command)
+        };
+        let sectors = (size / 512).to_string();
+        let shape = ["-T", &sectors, "-h", "16", "-s", "63"];
+        tools::run(
+            fat("mformat")?
+                .args(shape)
+                .args(["-N", FAT_SERIAL, "-v", VOLUME, "::"]),
+        )?;
+        tools::run(fat("mmd")?.args(["::/EFI", "::/EFI/BOOT"]))?;
+        tools::run(fat("mcopy")?.arg(&program).arg("::/EFI/BOOT/BOOTX64.EFI"))?;
+        Ok(())
+    }
+
+    fn write_iso(&self, tree: &DiskTree, tools: &Tools, made: &Path) -> Result<(), IsoError> {
+        let _task = self.progress.start("ISO", Some(tree.size));
+        let paths = tree.folder.join("paths");
+        let weights = tree.folder.join("weights");
+        fs::write(&paths, tree.grafts()).map_err(writing(&paths))?;
+        fs::write(&weights, tree.weights()).map_err(writing(&weights))?;
+        let efi_image = tree.folder.join(EFI_IMAGE);
+        let mut command = tools.command("xorriso", &tree.folder)?;
+        command.args(["-as", "mkisofs", "-quiet", "-volid", VOLUME]);
+        command.args(["-rational-rock", "-joliet", "-graft-points"]);
+        // Owners, modes and times are the same on every machine.
+        command.args([
+            "-uid",
+            "0",
+            "-gid",
+            "0",
+            "-dir-mode",
+            "0555",
+            "-file-mode",
+            "0444",
+        ]);
+        command.arg("--set_all_file_dates").arg(format!("={}", self.time));
+        command.arg("--sort-weight-list").arg(&weights);
+        command.args(["-eltorito-boot", &format!("{ISOLINUX}/isolinux.bin")]);
+        command.args(["-eltorito-catalog", &format!("{ISOLINUX}/boot.cat")]);
+        command.args(["-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]);
+        command.arg("-isohybrid-mbr").arg(tools.find(ISOLINUX_MBR)?);
+        command.args(["-partition_offset", "16", "-append_partition", "2", EFI_SYSTEM]);
+        command.arg(&efi_image);
+        command.args(["-appended_part_as_gpt", "-eltorito-alt-boot"]);
+        command.args(["-e", "--interval:appended_partition_2:all::", "-no-emul-boot"]);
+        command.arg("-output").arg(made).arg("-path-list").arg(&paths);
+        tools::run(&mut command)?;
+        Ok(())
+    }
+}
+
+/// A part of a root filesystem.
+enum PartRef<'a> {
+    File(&'a Path),
+    Tree(&'a Tree),
+}
+
+impl<'a> PartRef<'a> {
+    fn of(part: &'a Part) -> Self {
+        match part {
+            Part::File(path) => Self::File(path),
+            Part::Tree(tree) => Self::Tree(tree),
+        }
+    }
+}
+
+/// What goes on the disk, and the folder where what is made for it lies.
+struct DiskTree {
+    folder: PathBuf,
+    files: Vec<DiskFile>,
+    size: u64,
+}
+
+/// A file on the disk: its path there, without a slash in front, and here.
+struct DiskFile {
+    path: String,
+    host: PathBuf,
+    sha256: Sha256,
+}
+
+impl DiskTree {
+    fn new(folder: PathBuf) -> Self {
+        Self {
+            folder,
+            files: Vec::new(),
+            size: 0,
+        }
+    }
+
+    fn add_summed(&mut self, path: &str, host: &Path, size: u64, sha256: Sha256) {
+        self.size += size;
+        self.files.push(DiskFile {
+            path: path.to_owned(),
+            host: host.to_owned(),
+            sha256,
+        });
+    }
+
+    fn add_host(&mut self, path: &str, host: &Path) -> Result<(), IsoError> {
+        let (sum, size) = File::open(host)
+            .and_then(|mut file| Sha256::of_reader(&mut file))
+            .map_err(reading(host))?;
+        self.add_summed(path, host, size, sum);
+        Ok(())
+    }
+
+    /// Where a file is made, its folder being there.
+    fn place(&self, path: &str) -> Result<PathBuf, IsoError> {
+        let host = self.folder.join(path);
+        let parent = host.parent().unwrap_or(&self.folder);
+        fs::create_dir_all(parent).map_err(writing(parent))?;
+        Ok(host)
+    }
+
+    fn add_bytes(&mut self, path: &str, bytes: &[u8]) -> Result<(), IsoError> {
+        let host = self.place(path)?;
+        fs::write(&host, bytes).map_err(writing(&host))?;
+        self.add_summed(path, &host, bytes.len() as u64, Sha256::of(bytes));
+        Ok(())
+    }
+
+    fn add_initrd(&mut self, path: &str, parts: &[PartRef<'_>], time: u32) -> Result<(), IsoError> {
+        let host = self.place(path)?;
+        let file = File::create_new(&host).map_err(writing(&host))?;
+        let mut out = Sha256Writer::new(file);
+        for part in parts {
+            match part {
+                PartRef::Tree(tree) => tree.write(&mut out, time)?,
+                PartRef::File(part) => {
+                    let mut part_file = File::open(part).map_err(reading(part))?;
+                    io::copy(&mut part_file, &mut out).map_err(writing(&host))?;
+                }
+            }
+        }
+        out.flush().map_err(writing(&host))?;
+        let (sum, size, _) = out.finish();
+        self.add_summed(path, &host, size, sum);
+        Ok(())
+    }
+
+    /// A sum over all that is there so far.
+    fn identity(&self) -> Sha256 {
+        let lines = self
+            .files
+            .iter()
+            .map(|file| format!("{} {}\n", file.sha256, file.path));
+        Sha256::of(lines.collect::<String>().as_bytes())
+    }
+
+    /// xorriso's list of what comes from where: `=` parts the two, `\` protects.
+    fn grafts(&self) -> Vec<u8> {
+        use std::os::unix::ffi::OsStrExt;
+        let mut list = Vec::new();
+        for file in &self.files {
+            for (bytes, end) in [
+                (file.path.as_bytes(), b'='),
+                (file.host.as_os_str().as_bytes(), b'\n'),
+            ] {
+                for byte in bytes {
+                    if b"=\\".contains(byte) {
+                        list.push(b'\\');
+                    }
+                    list.push(*byte);
+                }
+                list.push(end);
+            }
+        }
+        list
+    }
+
+    /// Where the files' contents lie on the disk would otherwise follow their
+    /// inode numbers on this machine. The first in the list come first.
+    fn weights(&self) -> String {
+        let files = self.files.iter().rev().enumerate();
+        files
+            .map(|(weight, file)| format!("{weight} /{}\n", file.path))
+            .collect()
+    }
+}
