@@ -17,13 +17,5 @@
 
 mkdir -p{% for path in persistent %} {{ path | sh }}{% endfor +%}
 {% endif %}
-{% if originals %}
-
-# As they are shipped, unless there are some already.
-set --{% for path in originals %} {{ path | sh }}{% endfor +%}
-for file; do
-    [ -e "$file" ] || [ ! -r "$file.orig" ] || cp "$file.orig" "$file"
-done
-{% endif %}
 
 exit 0
