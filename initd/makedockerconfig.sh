@@ -5,8 +5,8 @@
 #   for buildctl, and
 #   /var/lib/faasd/.docker/config.json, for faasd.
 # Nothing here needs a registry; this is for those who push to or pull from one.
-#
-# No values of the recipe. Needs base64 (coreutils.tcz).
+# Needs base64 (coreutils.tcz).
+{## No values of the recipe. ##}
 
 {% include "lib/maker.sh" %}
 

@@ -245,7 +245,7 @@ fn the_result_is_a_table_on_the_output_and_nothing_else_is() {
         let run = world.run(args);
         run.succeeded(stderr);
         let rows: Vec<_> = run.stdout.lines().map(words).collect();
-        let tool = vec!["tool.tcz", "1.2", "7", "544", "B", "4.00", "KiB", "2", "warnings"];
+        let tool = vec!["tool.tcz", "1.2", "7", "415", "B", "4.00", "KiB", "2", "warnings"];
         let helper = vec!["helper.tcz", "1.2", "0", "0", "B", "4.00", "KiB", "1", "warning"];
         let head = vec![
             "EXTENSION",
@@ -281,7 +281,7 @@ fn json_is_for_scripts() {
             "version": "1.2",
             "channel": "test",
             "files": 7,
-            "content_size": 544,
+            "content_size": 415,
             "size": image.len(),
             "sha256": Sha256::of(image).to_string(),
             "unlocked": false,
