@@ -320,6 +320,15 @@ impl FetchError {
         }
     }
 
+    /// Whether the place that was asked just does not have the file.
+    pub(super) fn is_absence(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => matches!(status, 404 | 410),
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+
     /// Whether what has come so far is of no use for another attempt.
     pub(super) fn spoils(&self) -> bool {
         matches!(
