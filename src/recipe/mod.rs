@@ -333,7 +333,8 @@ fn unknown(project: &Project, name: &str) -> Result<RecipeError, RecipeError> {
     let known = recipes::names(project)?;
     Ok(RecipeError::Unknown {
         name: name.to_owned(),
-        nearest: source::nearest(name, &known),
+        // An extension's name is a near one, too.
+        nearest: source::nearest(name.trim_end_matches(".tcz"), &known),
         known,
     })
 }
