@@ -11,6 +11,7 @@ use crate::digest::Sha256;
 pub enum FetchError {
     /// Several files failed, each for its own reason.
     #[error("{} files could not be fetched", errors.len())]
+    #[diagnostic(help("each has its own reason; what was fetched stays in the cache, so run this again"))]
     Several {
         /// One a file.
         #[related]

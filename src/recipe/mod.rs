@@ -276,6 +276,7 @@ pub enum RecipeError {
     Cycle(Vec<String>),
     /// The description of Tiny Core that paths are checked against.
     #[error("cannot read the description of the base system")]
+    #[diagnostic(help("this is a bug in tcforge: please report it"))]
     Base(#[from] toml::de::Error),
 }
 

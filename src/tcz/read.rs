@@ -30,6 +30,7 @@ pub struct Image {
 pub enum ReadError {
     /// The file could not be opened.
     #[error("cannot open `{}`", path.display())]
+    #[diagnostic(help("name an image that is there and that you may read"))]
     Open {
         /// Which file.
         path: PathBuf,

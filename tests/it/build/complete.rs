@@ -404,8 +404,10 @@ fn what_a_build_made_passes_the_check_until_it_is_damaged() {
         .collect();
     assert!(errors.contains(&"md5".to_owned()), "{errors:?}");
 
-    check(&["out/tool.tcz", "none.tcz"])
-        .failed("error: cannot read `none.tcz`\n  because: No such file or directory (os error 2)\n");
+    check(&["out/tool.tcz", "none.tcz"]).failed(
+        "error: cannot read `none.tcz`\n  because: No such file or directory (os error 2)\nhint: name extensions \
+         that are there and that you may read, as `out/containerd.tcz`\n",
+    );
 }
 
 #[test]

@@ -91,6 +91,7 @@ fn mistakes_are_underlined() {
     ·           ╰── here
  10 │ date = \"2026-01-31\"
     ╰────
+  help: compare it with one that is right: `tcforge init DIR` writes the built-in ones out
 ",
         ),
     ] {
