@@ -36,14 +36,7 @@ while [ $# -gt 0 ]; do
     --token | --token=*)
         die "an argument can be seen by everybody (ps): use --token-file or DOCKERHUB_TOKEN"
         ;;
-    -h | --help)
-        usage
-        exit 0
-        ;;
-    *)
-        usage >&2
-        exit 1
-        ;;
+    *) other_option "$1" ;;
     esac
     case $1 in --*=*) shift ;; *) shift 2 ;; esac
 done

@@ -43,14 +43,7 @@ while [ $# -gt 0 ]; do
     --token | --token=* | --password | --password=*)
         die "an argument can be seen by everybody (ps): use --token-file or VSCODE_TOKEN"
         ;;
-    -h | --help)
-        usage
-        exit 0
-        ;;
-    *)
-        usage >&2
-        exit 1
-        ;;
+    *) other_option "$1" ;;
     esac
 done
 
