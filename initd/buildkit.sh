@@ -1,12 +1,11 @@
 #!/bin/sh
 # {{ name }}: the image builder's daemon ({{ extension }} {{ version }}).
-#
-# Values of the recipe (`with`), all optional:
-#   config        where the shipped configuration lies
-#                 (/usr/local/etc/buildkit/buildkitd.toml.orig)
-#   args          further arguments of buildkitd
-#   timeout       seconds that it may take to answer (120)
-#   stop_timeout  seconds that it may take to end (30)
+{## Values of the recipe (`with`), all optional:
+  config        where the shipped configuration lies
+                (/usr/local/etc/buildkit/buildkitd.toml.orig)
+  args          further arguments of buildkitd
+  timeout       seconds that it may take to answer (120)
+  stop_timeout  seconds that it may take to end (30) ##}
 
 {% include "lib/service.sh" %}
 

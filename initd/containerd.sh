@@ -1,12 +1,11 @@
 #!/bin/sh
 # {{ name }}: the container runtime's daemon ({{ extension }} {{ version }}).
 # Brings up first what Tiny Core lacks: /lib64, cgroups, modules, forwarding.
-#
-# Values of the recipe (`with`), all optional:
-#   modules       kernel modules to load
-#   args          further arguments of containerd
-#   timeout       seconds that it may take to answer (120)
-#   stop_timeout  seconds that it may take to end (30)
+{## Values of the recipe (`with`), all optional:
+  modules       kernel modules to load
+  args          further arguments of containerd
+  timeout       seconds that it may take to answer (120)
+  stop_timeout  seconds that it may take to end (30) ##}
 
 {% include "lib/service.sh" %}
 

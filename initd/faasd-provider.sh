@@ -4,17 +4,16 @@
 #
 # Does by hand what `faasd install`, which wants systemd, does for this daemon:
 # its directories and the gateway's user and password.
-#
-# Values of the recipe (`with`), all optional:
-#   config        where the shipped resolv.conf.orig lies (/usr/local/etc/faasd)
-#   pull_policy   IfNotPresent (the default: an image of the box is used as it
-#                 is) or Always
-#   guard         whether to close the daemon's port, which is open to every
-#                 network and lets anyone call any function, and the functions'
-#                 own addresses to all but the box itself (true)
-#   args          further arguments of `faasd provider`
-#   timeout       seconds that it may take to answer (120)
-#   stop_timeout  seconds that it may take to end (30)
+{## Values of the recipe (`with`), all optional:
+  config        where the shipped resolv.conf.orig lies (/usr/local/etc/faasd)
+  pull_policy   IfNotPresent (the default: an image of the box is used as it
+                is) or Always
+  guard         whether to close the daemon's port, which is open to every
+                network and lets anyone call any function, and the functions'
+                own addresses to all but the box itself (true)
+  args          further arguments of `faasd provider`
+  timeout       seconds that it may take to answer (120)
+  stop_timeout  seconds that it may take to end (30) ##}
 
 {% include "lib/service.sh" %}
 

@@ -1,19 +1,18 @@
 #!/bin/sh
 # {{ name }}: the gateway and what belongs to it, as containers
 # ({{ extension }} {{ version }}). Starts and stops faasd-provider, too.
-#
-# Values of the recipe (`with`), all optional:
-#   config        where the shipped docker-compose.yaml.orig and
-#                 prometheus.yml.orig lie (/usr/local/etc/faasd)
-#   images        directories with container images, as docker save or ctr
-#                 export makes them: DIR/*.tar are the core services',
-#                 DIR/functions/*.tar the functions'
-#                 (/usr/local/share/faasd/images; faasd/images in the tce
-#                 directory is looked through, too)
-#   gateway       where the gateway answers (http://127.0.0.1:8080)
-#   timeout       seconds that it may take to answer (300)
-#   stop_timeout  seconds that it may take to end (180: the core services are
-#                 given up to 30 each)
+{## Values of the recipe (`with`), all optional:
+  config        where the shipped docker-compose.yaml.orig and
+                prometheus.yml.orig lie (/usr/local/etc/faasd)
+  images        directories with container images, as docker save or ctr
+                export makes them: DIR/*.tar are the core services',
+                DIR/functions/*.tar the functions'
+                (/usr/local/share/faasd/images; faasd/images in the tce
+                directory is looked through, too)
+  gateway       where the gateway answers (http://127.0.0.1:8080)
+  timeout       seconds that it may take to answer (300)
+  stop_timeout  seconds that it may take to end (180: the core services are
+                given up to 30 each) ##}
 
 {% include "lib/service.sh" %}
 

@@ -5,8 +5,8 @@
 #   for buildctl, and
 #   /var/lib/faasd/.docker/config.json, for faasd.
 # Nothing here needs a registry; this is for those who push to or pull from one.
-#
-# No values of the recipe. Needs base64 (coreutils.tcz).
+# Needs base64 (coreutils.tcz).
+{## No values of the recipe. ##}
 
 {% include "lib/maker.sh" %}
 
@@ -36,14 +36,7 @@ while [ $# -gt 0 ]; do
     --token | --token=*)
         die "an argument can be seen by everybody (ps): use --token-file or DOCKERHUB_TOKEN"
         ;;
-    -h | --help)
-        usage
-        exit 0
-        ;;
-    *)
-        usage >&2
-        exit 1
-        ;;
+    *) other_option "$1" ;;
     esac
     case $1 in --*=*) shift ;; *) shift 2 ;; esac
 done

@@ -6,11 +6,10 @@
 # Both hold a hash of the password, not the password, if code-server's own
 # node can make one. Even so they are secrets: the hash is what a browser that
 # has logged in presents from then on.
-#
-# Values of the recipe (`with`):
-#   hash  argon2 (what code-server 4 is given unless said otherwise), sha256 (3,
-#         which knows nothing better), or none for a plain password
-#   bind  where to listen (127.0.0.1:5000)
+{## Values of the recipe (`with`):
+  hash  argon2 (what code-server 4 is given unless said otherwise), sha256 (3,
+        which knows nothing better), or none for a plain password
+  bind  where to listen (127.0.0.1:5000) ##}
 
 {% include "lib/maker.sh" %}
 {% include "lib/secret.sh" %}
@@ -44,14 +43,7 @@ while [ $# -gt 0 ]; do
     --token | --token=* | --password | --password=*)
         die "an argument can be seen by everybody (ps): use --token-file or VSCODE_TOKEN"
         ;;
-    -h | --help)
-        usage
-        exit 0
-        ;;
-    *)
-        usage >&2
-        exit 1
-        ;;
+    *) other_option "$1" ;;
     esac
 done
 

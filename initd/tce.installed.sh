@@ -2,9 +2,8 @@
 # Runs as root once {{ extension }} {{ version }} is loaded: makes what is written at run
 # time and therefore is not shipped. At boot this comes before the backup is
 # restored, so what is there afterwards may be older: nothing relies on it alone.
-#
-# Values of the recipe (`with`), all optional:
-#   lib64  whether to make the /lib64 link, for programs made elsewhere (false)
+{## Values of the recipe (`with`), all optional:
+  lib64  whether to make the /lib64 link, for programs made elsewhere (false) ##}
 {% if libraries %}
 
 /sbin/ldconfig 2>/dev/null
@@ -16,14 +15,6 @@
 {% if persistent %}
 
 mkdir -p{% for path in persistent %} {{ path | sh }}{% endfor +%}
-{% endif %}
-{% if originals %}
-
-# As they are shipped, unless there are some already.
-set --{% for path in originals %} {{ path | sh }}{% endfor +%}
-for file; do
-    [ -e "$file" ] || [ ! -r "$file.orig" ] || cp "$file.orig" "$file"
-done
 {% endif %}
 
 exit 0

@@ -5,14 +5,13 @@
 # makevscodeconfig writes. It is always given by its full name: without one
 # code-server looks in a place that depends on its surroundings, finds nothing,
 # and listens on 8080, which is the gateway's.
-#
-# Values of the recipe (`with`), all optional:
-#   user          who runs it: root, as the founding text has it (the editor's
-#                 terminal can then build images), or a user such as tc
-#   home          that user's home (/root, or /home/USER)
-#   args          further arguments of code-server
-#   timeout       seconds that it may take to answer (300)
-#   stop_timeout  seconds that it may take to end (30)
+{## Values of the recipe (`with`), all optional:
+  user          who runs it: root, as the founding text has it (the editor's
+                terminal can then build images), or a user such as tc
+  home          that user's home (/root, or /home/USER)
+  args          further arguments of code-server
+  timeout       seconds that it may take to answer (300)
+  stop_timeout  seconds that it may take to end (30) ##}
 
 {% include "lib/service.sh" %}
 

@@ -19,9 +19,6 @@ pub struct Context<'a> {
     pub version: &'a str,
     /// `persistent`: absolute paths of the directories that hold state.
     pub persistent: &'a [String],
-    /// `originals`: absolute paths of the files shipped as `FILE.orig`, of
-    /// which `FILE` is made where it is missing.
-    pub originals: &'a [String],
     /// `libraries`: whether shared libraries are shipped, so that `ldconfig`
     /// has to be run.
     pub libraries: bool,
@@ -45,8 +42,8 @@ pub enum InitdError {
     /// It is not a template, or names a value that it was not given.
     #[error("template `{template}`, line {line}: {reason}")]
     #[diagnostic(help(
-        "a template can name `name`, `extension`, `version`, `persistent`, `originals`, `libraries`, and \
-         what the recipe gives it as `with`; the comment at its top says which it needs"
+        "a template can name `name`, `extension`, `version`, `persistent`, `libraries`, and what \
+         the recipe gives it as `with`; the comment at its top says which it needs"
     ))]
     Template {
         /// The data file.
@@ -111,7 +108,6 @@ fn values(context: &Context<'_>) -> Value {
         extension => context.extension,
         version => context.version,
         persistent => context.persistent.to_vec(),
-        originals => context.originals.to_vec(),
         libraries => context.libraries,
         with => with,
     }
@@ -178,7 +174,6 @@ mod tests {
             extension: "greetings",
             version: "1.2",
             persistent: &[],
-            originals: &[],
             libraries: false,
             with,
         }

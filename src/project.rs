@@ -30,9 +30,11 @@ pub struct Project {
 pub enum ProjectError {
     /// Neither the project nor the binary has it.
     #[error("there is no `{0}`, neither in the project nor built in")]
+    #[diagnostic(help("`tcforge init DIR` writes the built-in files out: compare the name with theirs"))]
     Missing(String),
     /// It could not be read or written.
     #[error("cannot {action} `{}`", path.display())]
+    #[diagnostic(help("check its permissions and the disk, and that it is a plain text file"))]
     Io {
         /// `read` or `write`.
         action: &'static str,

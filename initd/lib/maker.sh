@@ -106,6 +106,20 @@ option() {
     esac
 }
 
+# other_option "$1": one that a maker does not take itself.
+other_option() {
+    case $1 in
+    -h | --help)
+        usage
+        exit 0
+        ;;
+    *)
+        usage >&2
+        exit 1
+        ;;
+    esac
+}
+
 must_be_root() {
     [ "$(id -u)" -eq 0 ] || die "must be root: sudo $0"
 }

@@ -67,6 +67,7 @@ impl Options {
 pub enum AuditError {
     /// A file could not be read.
     #[error("cannot read `{}`", path.display())]
+    #[diagnostic(help("name extensions that are there and that you may read, as `out/containerd.tcz`"))]
     Read {
         /// Which.
         path: PathBuf,

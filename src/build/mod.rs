@@ -11,6 +11,8 @@ mod tree;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use miette::Diagnostic;
+
 use crate::archive::ArchiveError;
 use crate::audit::AuditError;
 use crate::fetch::FetchError;
@@ -28,7 +30,7 @@ pub use folder::{FolderRequest, PackedFolder, pack_folder};
 pub use recipes::{Builder, Built, Outcome, wanted};
 
 /// Why nothing was built.
-#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[derive(Debug, thiserror::Error, Diagnostic)]
 pub enum BuildError {
     /// A data file.
     #[error(transparent)]
@@ -48,6 +50,7 @@ pub enum BuildError {
     Fetch(#[from] FetchError),
     /// An archive was refused.
     #[error("cannot unpack `{asset}` of {extension}")]
+    #[diagnostic(forward(source))]
     Archive {
         /// The extension.
         extension: String,
@@ -55,11 +58,11 @@ pub enum BuildError {
         asset: String,
         /// Why.
         #[source]
-        #[diagnostic_source]
         source: ArchiveError,
     },
     /// The files of an archive could not be placed.
     #[error("cannot place the files of `{asset}` in {extension}")]
+    #[diagnostic(forward(source))]
     Place {
         /// The extension.
         extension: String,
@@ -67,7 +70,6 @@ pub enum BuildError {
         asset: String,
         /// Why.
         #[source]
-        #[diagnostic_source]
         source: PlaceError,
     },
     /// Two parts of a recipe want the same path.
@@ -123,12 +125,12 @@ pub enum BuildError {
     Folder(#[from] FolderError),
     /// The image could not be written.
     #[error("cannot pack `{extension}`")]
+    #[diagnostic(help("{}", pack_hint(source)))]
     Pack {
         /// The extension.
         extension: String,
         /// Why.
         #[source]
-        #[diagnostic_source]
         source: PackError,
     },
     /// What was written is not what was meant.
@@ -187,6 +189,14 @@ impl BuildError {
     }
 }
 
+fn pack_hint(error: &PackError) -> String {
+    match error {
+        PackError::Read { .. } => "check that the file can still be read, and try again".to_owned(),
+        PackError::Compress(_) => "try again, with more free memory or another compression".to_owned(),
+        other => other.help().map(|help| help.to_string()).unwrap_or_default(),
+    }
+}
+
 fn io_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -199,5 +209,50 @@ fn io_hint(error: &io::Error) -> &'static str {
             "a file is in the way: name another folder, or remove it"
         }
         _ => "check the path, and the disk that it lies on",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcz::squashfs::CompressError;
+
+    #[test]
+    fn what_is_wrapped_keeps_its_hint_and_every_error_of_packing_has_one() {
+        let archive = BuildError::Archive {
+            extension: "x".to_owned(),
+            asset: "x.tar".to_owned(),
+            source: ArchiveError::NotThisFormat {
+                expected: "gzip data",
+            },
+        };
+        assert_eq!(
+            archive.help().unwrap().to_string(),
+            "the server may have sent an error page; look at the file"
+        );
+        let path = TreePath::parse("usr/x").unwrap();
+        for (source, hint) in [
+            (
+                PackError::Read {
+                    path: path.clone(),
+                    source: io::ErrorKind::NotFound.into(),
+                },
+                "check that the file can still be read, and try again",
+            ),
+            (
+                PackError::Changed { path },
+                "pack again when nothing writes to the folder any more",
+            ),
+            (
+                PackError::Compress(CompressError::Thread),
+                "try again, with more free memory or another compression",
+            ),
+        ] {
+            let error = BuildError::Pack {
+                extension: "x.tcz".to_owned(),
+                source,
+            };
+            assert_eq!(error.help().unwrap().to_string(), hint);
+        }
     }
 }

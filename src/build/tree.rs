@@ -17,9 +17,6 @@ const INIT_D: &str = "usr/local/etc/init.d";
 const INSTALLED: &str = "usr/local/tce.installed";
 /// The tce.installed script of an extension that needs nothing special.
 const INSTALLED_TEMPLATE: &str = "tce.installed.sh";
-/// Files with this ending are copied to their name without it when the
-/// extension is loaded, because what is loaded cannot be changed.
-const ORIGINAL: &str = ".orig";
 
 /// What goes into every tree, whatever the recipe.
 pub(super) struct Composer<'a> {
@@ -106,19 +103,17 @@ impl Composer<'_> {
     }
 
     /// The script that makes at load time what an image cannot hold: state
-    /// directories and configuration that is to be changed.
+    /// directories, the loader's index, the `/lib64` link.
     fn add_installed(&self, plan: &Plan, stage: &mut Stage) -> Result<(), BuildError> {
-        let originals: Vec<_> = stage.file_paths().filter_map(original).collect();
         let libraries = stage.file_paths().any(is_shared_library);
         let lib64 = elf::any_asks_for_lib64(stage).map_err(BuildError::Spool)?;
         let needed = plan.installed.is_some() || libraries || lib64;
-        if !needed && plan.persistent.is_empty() && originals.is_empty() {
+        if !needed && plan.persistent.is_empty() {
             return Ok(());
         }
         let template = plan.installed.as_deref().unwrap_or(INSTALLED_TEMPLATE);
         let with = BTreeMap::from([("lib64".to_owned(), toml::Value::Boolean(lib64))]);
         let script = Script {
-            originals: &originals,
             libraries,
             with: &with,
             ..Script::of(plan)
@@ -134,7 +129,6 @@ impl Composer<'_> {
             extension: &plan.name,
             version: &plan.version,
             persistent: &persistent,
-            originals: script.originals,
             libraries: script.libraries,
             with: script.with,
         };
@@ -146,7 +140,6 @@ impl Composer<'_> {
 /// What is special about one script of an extension.
 struct Script<'a> {
     name: &'a str,
-    originals: &'a [String],
     libraries: bool,
     with: &'a BTreeMap<String, toml::Value>,
 }
@@ -156,17 +149,10 @@ impl<'a> Script<'a> {
         static NONE: BTreeMap<String, toml::Value> = BTreeMap::new();
         Self {
             name: &plan.name,
-            originals: &[],
             libraries: false,
             with: &NONE,
         }
     }
-}
-
-/// The path, from the root, that a file shipped as `FILE.orig` is copied to.
-fn original(path: &TreePath) -> Option<String> {
-    let path = path.to_string();
-    Some(format!("/{}", path.strip_suffix(ORIGINAL)?))
 }
 
 /// A path made of parts that a recipe's checks have passed.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use miette::Diagnostic;
 use serde::Serialize;
 use tcforge::audit::Level;
 use tcforge::progress::{Progress, Task};
@@ -225,15 +224,10 @@ fn render_error(report: &miette::Report, color: bool) -> String {
             text.push_str(&format!("\n  because: {cause}"));
         }
     }
-    if let Some(help) = help(report.as_ref()) {
+    if let Some(help) = report.help() {
         text.push_str(&format!("\nhint: {}", harmless(help)));
     }
     text
-}
-
-/// The hint of an error, or that of the nearest cause that has one.
-fn help<'a>(error: &'a dyn Diagnostic) -> Option<Box<dyn Display + 'a>> {
-    error.help().or_else(|| help(error.diagnostic_source()?))
 }
 
 fn bar(name: &str, total: Option<u64>) -> ProgressBar {

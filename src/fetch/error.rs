@@ -11,6 +11,7 @@ use crate::digest::Sha256;
 pub enum FetchError {
     /// Several files failed, each for its own reason.
     #[error("{} files could not be fetched", errors.len())]
+    #[diagnostic(help("each has its own reason; what was fetched stays in the cache, so run this again"))]
     Several {
         /// One a file.
         #[related]
@@ -316,6 +317,15 @@ impl FetchError {
         match (self, place) {
             (Self::Io { path, .. }, Origin::File(file)) => path != file,
             (Self::Io { .. }, _) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the place that was asked just does not have the file.
+    pub(super) fn is_absence(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => matches!(status, 404 | 410),
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
             _ => false,
         }
     }

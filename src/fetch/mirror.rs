@@ -6,7 +6,7 @@ use std::str::FromStr;
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::origin::{Origin, ParseOriginError, parse_url};
+use super::origin::{Origin, parse_url};
 use crate::digest::Sha256;
 
 /// A folder of files, here or on a web server.
@@ -23,6 +23,15 @@ enum Base {
     // Its path ends with a slash.
     Web(Url),
     Folder(PathBuf),
+}
+
+/// A text that names no mirror.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
+#[error("`{text}` is no mirror: {why}")]
+#[diagnostic(help("write `https://HOST/FOLDER`, `http://HOST/FOLDER` or `file:FOLDER`"))]
+pub struct ParseMirrorError {
+    text: String,
+    why: String,
 }
 
 impl Mirror {
@@ -59,19 +68,25 @@ pub(super) fn entry_path(sum: &Sha256) -> String {
 }
 
 impl FromStr for Mirror {
-    type Err = ParseOriginError;
+    type Err = ParseMirrorError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Some(path) = text.strip_prefix("file:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             return Ok(Self(Base::Folder(PathBuf::from(path))));
         }
-        parse_url(text).map(|url| Self(Base::Web(url)))
+        match parse_url(text) {
+            Ok(url) => Ok(Self(Base::Web(url))),
+            Err(error) => Err(ParseMirrorError {
+                text: error.text,
+                why: error.why,
+            }),
+        }
     }
 }
 
 impl TryFrom<String> for Mirror {
-    type Error = ParseOriginError;
+    type Error = ParseMirrorError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()

@@ -16,6 +16,7 @@ mod network;
 mod npm;
 mod origin;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -24,7 +25,7 @@ use reqwest::Url;
 pub use cache::{Cache, Cached};
 pub use error::FetchError;
 pub use latest::{Found, FoundFile, Upstream, Wish, compare};
-pub use mirror::Mirror;
+pub use mirror::{Mirror, ParseMirrorError};
 pub use network::Network;
 pub use origin::{DEFAULT_ARCH, DebianPackage, NpmPackage, Origin, ParseOriginError};
 
@@ -116,6 +117,15 @@ struct Errand<'a> {
     task: &'a dyn Task,
 }
 
+impl Errand<'_> {
+    /// The error where there is no place to ask.
+    fn nowhere(&self) -> FetchError {
+        FetchError::Offline {
+            missing: vec![self.name.to_owned()],
+        }
+    }
+}
+
 /// How a part was filled.
 struct Filled {
     /// Whether bytes from an earlier attempt are in it.
@@ -148,22 +158,25 @@ impl Fetcher {
         &self.cache
     }
 
-    /// Brings all files into the cache, several at a time. The results are in
-    /// the order of `wanted`. A failure does not keep the other files from being
-    /// fetched; the error tells all failures.
+    /// Brings all files into the cache, several at a time; one that is wanted
+    /// more than once is fetched once. The results are in the order of `wanted`.
+    /// A failure does not keep the other files from being fetched; the error
+    /// tells all failures.
     pub fn fetch_all(&self, wanted: &[Wanted], progress: &dyn Progress) -> Result<Vec<Cached>, FetchError> {
+        let mut seen = BTreeSet::new();
+        let different: Vec<_> = wanted.iter().filter(|one| seen.insert(one.sha256)).collect();
         let next = AtomicUsize::new(0);
         let work = || {
             let mut results = Vec::new();
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(one) = wanted.get(index) else {
+                let Some(one) = different.get(index) else {
                     return results;
                 };
                 results.push((index, self.fetch(one, progress)));
             }
         };
-        let jobs = self.http.network().jobs.get().min(wanted.len());
+        let jobs = self.http.network().jobs.get().min(different.len());
         let mut results = std::thread::scope(|scope| {
             let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
             let join = |worker: std::thread::ScopedJoinHandle<_>| match worker.join() {
@@ -173,14 +186,20 @@ impl Fetcher {
             workers.into_iter().flat_map(join).collect::<Vec<_>>()
         });
         results.sort_by_key(|(index, _)| *index);
-        let (mut files, mut errors) = (Vec::new(), Vec::new());
+        let (mut files, mut errors) = (BTreeMap::new(), Vec::new());
         for (_, result) in results {
             match result {
-                Ok(cached) => files.push(cached),
+                Ok(cached) => drop(files.insert(cached.sha256, cached)),
                 Err(error) => errors.push(error),
             }
         }
-        FetchError::gather(errors).map_or(Ok(files), Err)
+        match FetchError::gather(errors) {
+            Some(error) => Err(error),
+            None => wanted
+                .iter()
+                .map(|one| sized(files[&one.sha256].clone(), one))
+                .collect(),
+        }
     }
 
     /// Brings one file into the cache.
@@ -188,8 +207,8 @@ impl Fetcher {
         if let Entry::Good(cached) = self.cache.look_up(&wanted.sha256)? {
             return sized(cached, wanted);
         }
-        let places = self.places(wanted);
-        if places.is_empty() {
+        let sources = self.sources(wanted);
+        if sources.is_empty() {
             return Err(FetchError::Offline {
                 missing: vec![format!("{} ({})", wanted.name, wanted.origin.shown())],
             });
@@ -217,7 +236,7 @@ impl Fetcher {
             progress,
             task: &*progress.start(&wanted.name, wanted.size),
         };
-        self.fetch_from_first(&places, &errand)
+        self.fetch_from_first(&sources, &errand)
     }
 
     /// Fetches a file whose sum is not known yet, and keeps it in the cache.
@@ -263,34 +282,59 @@ impl Fetcher {
         })
     }
 
-    /// Where a file may be had from, in order.
-    fn places(&self, wanted: &Wanted) -> Vec<Origin> {
+    /// Who may have a file, in order, and where: each mirror, then its origin.
+    fn sources(&self, wanted: &Wanted) -> Vec<Vec<Origin>> {
         let file_name = wanted.origin.file_name();
         let mirrors = self.mirrors.iter();
         mirrors
-            .flat_map(|mirror| mirror.places(&wanted.sha256, &file_name))
-            .chain([wanted.origin.clone()])
-            .filter(|place| !self.offline || matches!(place, Origin::File(_)))
+            .map(|mirror| mirror.places(&wanted.sha256, &file_name))
+            .chain([vec![wanted.origin.clone()]])
+            .map(|mut places| {
+                places.retain(|place| !self.offline || matches!(place, Origin::File(_)));
+                places
+            })
+            .filter(|places| !places.is_empty())
             .collect()
     }
 
-    /// Fetches from the first place that has it. The last place's failure counts,
-    /// unless the cache is to blame: then no other place is asked.
-    fn fetch_from_first(&self, places: &[Origin], errand: &Errand) -> Result<Cached, FetchError> {
-        let Some((last, before)) = places.split_last() else {
-            return Err(FetchError::Offline {
-                missing: vec![errand.name.to_owned()],
-            });
-        };
-        for place in before {
-            match self.fetch_from(place, 1, errand) {
-                Ok((cached, _)) => return Ok(cached),
-                Err(error) if error.is_of_the_cache(place) => return Err(error),
+    /// Fetches from the first source that has it. The last one's failure counts,
+    /// unless the cache is to blame: then no other is asked.
+    fn fetch_from_first(&self, sources: &[Vec<Origin>], errand: &Errand) -> Result<Cached, FetchError> {
+        let (last, before) = sources.split_last().ok_or_else(|| errand.nowhere())?;
+        for places in before {
+            match self.fetch_from_one_of(places, 1, errand) {
+                Ok(cached) => return Ok(cached),
+                Err(error) if places.iter().all(|place| error.is_of_the_cache(place)) => return Err(error),
                 Err(error) => errand.progress.note(&format!("{}: {error}", errand.name)),
             }
         }
         let attempts = self.http.network().attempts.get();
-        Ok(self.fetch_from(last, attempts, errand)?.0)
+        self.fetch_from_one_of(last, attempts, errand)
+    }
+
+    /// Fetches from the first of a source's places that has it. Otherwise the
+    /// last failure counts; that the file is not there says less than others.
+    fn fetch_from_one_of(
+        &self,
+        places: &[Origin],
+        attempts: u32,
+        errand: &Errand,
+    ) -> Result<Cached, FetchError> {
+        let mut failure: Option<FetchError> = None;
+        for place in places {
+            let error = match self.fetch_from(place, attempts, errand) {
+                Ok((cached, _)) => return Ok(cached),
+                Err(error) => error,
+            };
+            if error.is_of_the_cache(place) {
+                return Err(error);
+            }
+            let counts = |before: &FetchError| before.is_absence() || !error.is_absence();
+            if failure.as_ref().is_none_or(counts) {
+                failure = Some(error);
+            }
+        }
+        Err(failure.unwrap_or_else(|| errand.nowhere()))
     }
 
     fn fetch_from(

@@ -7,6 +7,7 @@ use super::source::nearest;
 pub enum Fault {
     /// Not TOML, or a value of another type than asked for.
     #[error("{0}")]
+    #[diagnostic(help("compare it with one that is right: `tcforge init DIR` writes the built-in ones out"))]
     Syntax(String),
     /// A key that has no meaning here.
     #[error("there is no key `{key}`")]

@@ -68,6 +68,7 @@ pub enum LockError {
     Invalid(#[from] Invalid),
     /// It cannot be written as TOML.
     #[error("cannot write the lock")]
+    #[diagnostic(help("this is a bug in tcforge: please report it, with the lock"))]
     Write(#[from] toml::ser::Error),
     /// It says nothing of a file.
     #[error("`{name}` of `{recipe}` is not in the lock: {url}")]

@@ -281,6 +281,7 @@ pub enum RecipeError {
     Cycle(Vec<String>),
     /// The description of Tiny Core that paths are checked against.
     #[error("cannot read the description of the base system")]
+    #[diagnostic(help("this is a bug in tcforge: please report it"))]
     Base(#[from] toml::de::Error),
 }
 
@@ -338,7 +339,8 @@ fn unknown(project: &Project, name: &str) -> Result<RecipeError, RecipeError> {
     let known = recipes::names(project)?;
     Ok(RecipeError::Unknown {
         name: name.to_owned(),
-        nearest: source::nearest(name, &known),
+        // An extension's name is a near one, too.
+        nearest: source::nearest(name.trim_end_matches(".tcz"), &known),
         known,
     })
 }

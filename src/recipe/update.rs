@@ -76,6 +76,7 @@ pub struct FileChange {
 pub enum UpdateError {
     /// The recipe's text is no TOML that can be edited.
     #[error("cannot edit the recipe `{recipe}`")]
+    #[diagnostic(help("mend its syntax first; nothing was changed"))]
     Edit {
         /// The recipe.
         recipe: String,

@@ -33,6 +33,7 @@ pub enum FolderError {
     },
     /// A name or a link that a stage refuses.
     #[error("cannot stage `{}`: {reason}", path.display())]
+    #[diagnostic(help("rename it, or remove it from the folder"))]
     Stage {
         /// Which.
         path: PathBuf,

@@ -30,6 +30,7 @@ pub struct Image {
 pub enum ReadError {
     /// The file could not be opened.
     #[error("cannot open `{}`", path.display())]
+    #[diagnostic(help("name an image that is there and that you may read"))]
     Open {
         /// Which file.
         path: PathBuf,
@@ -113,7 +114,7 @@ fn open<'a>(
     squashfs
         .file(file)
         .reader_checked()
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, reason(&error)))
 }
 
 impl ImageFile<'_> {
@@ -158,11 +159,13 @@ impl ImageFile<'_> {
 impl Image {
     /// Opens an image and reads its directories.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
-        let damaged = |error: BackhandError| ReadError::Damaged {
+        let damaged = |reason: String| ReadError::Damaged {
             path: path.to_owned(),
-            reason: error.to_string(),
+            reason,
         };
         let file = Window::open(path)?;
+        check_head(&file.file).map_err(damaged)?;
+        let damaged = |error| damaged(reason(&error));
         let kind = Kind::new_v4(&Decoder);
         let squashfs = Squashfs::from_reader_with_offset_and_kind(file, 0, kind).map_err(damaged)?;
         Ok(Self {
@@ -190,7 +193,7 @@ impl Image {
         Ok(Contents {
             squashfs: squashfs.map_err(|error| ReadError::Damaged {
                 path: self.path.clone(),
-                reason: error.to_string(),
+                reason: reason(&error),
             })?,
         })
     }
@@ -249,6 +252,56 @@ impl Image {
             kind,
         })
     }
+}
+
+/// Whether a file begins as a squashfs 4.0 image and has the length that it says:
+/// of what the library trips over there, it says nothing useful. Offsets are
+/// those of Linux's fs/squashfs/squashfs_fs.h.
+fn check_head(file: &File) -> Result<(), String> {
+    let mut head = [0; 96];
+    let wrong = |error: io::Error| error.to_string();
+    let length = file.metadata().map_err(wrong)?.len();
+    let got = file.read_at(&mut head, 0).map_err(wrong)?;
+    if !head.starts_with(b"hsqs") {
+        return Err("it does not begin as one does (`hsqs`)".to_owned());
+    }
+    if got < head.len() {
+        return Err(format!("it has {got} bytes, fewer than its head has"));
+    }
+    let [major, minor] = [28, 30].map(|at| u16::from_le_bytes([head[at], head[at + 1]]));
+    if (major, minor) != (4, 0) {
+        return Err(format!("it is of squashfs {major}.{minor}, not 4.0"));
+    }
+    let used = head[40..48]
+        .iter()
+        .rfold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    if length < used {
+        return Err(format!("it has {length} bytes, and begins one of {used}"));
+    }
+    Ok(())
+}
+
+/// What is wrong with an image, in words: as it is built here, the library has
+/// none of its own.
+fn reason(error: &BackhandError) -> String {
+    let words = match error {
+        BackhandError::StdIo(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "it ends where more is to come"
+        }
+        BackhandError::StdIo(error) => return error.to_string(),
+        BackhandError::UnsupportedCompression(_) => "it is compressed in a way that is not read here",
+        BackhandError::UnsupportedInode | BackhandError::UnexpectedInode => {
+            "a file in it is of a kind that is not known or not expected there"
+        }
+        BackhandError::InvalidIdTable | BackhandError::IdNotFoundInTable => {
+            "a file's owner is not in its table of owners"
+        }
+        BackhandError::InvalidFilePath | BackhandError::UndefineFileName => "a name in it cannot be one",
+        BackhandError::DuplicatedFileName => "a name is twice in a directory",
+        BackhandError::TryReserveError(_) => "it asks for more memory than there is",
+        _ => "its tables contradict each other, or their content cannot be decompressed",
+    };
+    words.to_owned()
 }
 
 /// A file read in large pieces. The library seeks before each block, mostly

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use tcforge::audit::{self, Level, Options, Report, Rules};
+use tcforge::audit::{self, Check, Level, Options, Report, Rules};
 use tcforge::base::Base;
 use tcforge::stage::{Content, Node, Stage, TreePath};
 use tcforge::tcz::side::{self, Info, SideFiles, dep};
@@ -1187,6 +1187,63 @@ fn damaged_images_are_answered() {
             fs::write(&file, bytes).unwrap();
             check(std::slice::from_ref(&file));
         }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_an_image_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = good().bare().write(folder.path());
+    let whole = fs::read(&file).unwrap();
+    let used = u64::from_le_bytes(whole[40..48].try_into().unwrap()) as usize;
+    assert!(used + 1 < whole.len(), "there is padding to cut");
+    let with = |at: usize, bytes: &[u8]| {
+        let mut image = whole.clone();
+        image[at..at + bytes.len()].copy_from_slice(bytes);
+        image
+    };
+    let no_image = "is not a squashfs image, or is damaged: it";
+    let cases = [
+        (
+            b"hello".to_vec(),
+            format!("{no_image} does not begin as one does"),
+        ),
+        (Vec::new(), format!("{no_image} does not begin as one does")),
+        (vec![7; 5000], format!("{no_image} does not begin as one does")),
+        (
+            whole[..95].to_vec(),
+            format!("{no_image} has 95 bytes, fewer than its head"),
+        ),
+        (
+            whole[..used - 1].to_vec(),
+            format!("{no_image} has {} bytes, and begins one of {used}", used - 1),
+        ),
+        (
+            with(28, &[3, 0]),
+            format!("{no_image} is of squashfs 3.0, not 4.0"),
+        ),
+        (
+            with(64, &[0xff; 8]),
+            "is not a squashfs image, or is damaged: its tables contradict each other".to_owned(),
+        ),
+        (
+            whole[..used].to_vec(),
+            format!("its end is cut off: {} bytes are missing", whole.len() - used),
+        ),
+        (
+            whole[..whole.len() - 1].to_vec(),
+            "its end is cut off: 1 byte is missing".to_owned(),
+        ),
+    ];
+    for (bytes, wanted) in cases {
+        fs::write(&file, bytes).unwrap();
+        let report = check(std::slice::from_ref(&file)).remove(0);
+        let image = report.findings.iter().filter(|one| one.check == Check::Image);
+        let said: Vec<_> = image.map(|one| (one.level, one.message.as_str())).collect();
+        let [(Level::Error, message)] = said[..] else {
+            panic!("{wanted}: {said:?}");
+        };
+        assert!(message.contains(&wanted), "{message}\n{wanted}");
     }
 }
 

@@ -38,7 +38,6 @@ fn rendered(name: &str, template: &str, version: &str, with: &BTreeMap<String, t
         extension: name,
         version,
         persistent: &["/var/lib/state".to_owned()],
-        originals: &["/usr/local/etc/x.conf".to_owned()],
         libraries: true,
         with,
     };

@@ -352,7 +352,7 @@ fn files_that_cannot_be_packed_are_named() {
     let mut command = world.through(without_powers(), &["pack", "root", "hello.tcz"]);
     Run::of(&mut command).failed(
         "error: cannot pack `hello.tcz`\n  because: cannot read the content of `usr/local/bin/hello`\n  because: \
-         Permission denied (os error 13)\n",
+         Permission denied (os error 13)\nhint: check that the file can still be read, and try again\n",
     );
     chmod(&secret, 0o755);
 

@@ -200,7 +200,7 @@ fn keys_and_types_are_checked() {
             "invalid type: floating point `1.2`, expected a string",
             "1.2",
             "here",
-            "",
+            "compare it with one that is right: `tcforge init DIR` writes the built-in ones out",
         ],
         [
             "tags = \"tool\"",
@@ -208,7 +208,7 @@ fn keys_and_types_are_checked() {
             "invalid basic string, expected `\"`",
             "",
             "here",
-            "",
+            "compare it with one that is right: `tcforge init DIR` writes the built-in ones out",
         ],
         [
             "reason = \"it is big\"",

@@ -68,6 +68,7 @@ pub(in crate::audit) fn check(file: &Path, findings: &mut Findings) -> io::Resul
 }
 
 fn check_superblock(superblock: &Superblock, length: u64, findings: &mut Findings) {
+    check_end(superblock.bytes_used, length, findings);
     findings.made(&[Check::BlockSize, Check::Compression, Check::Appended]);
     if superblock.block_size != 4096 {
         let size = superblock.block_size;
@@ -92,7 +93,12 @@ fn check_superblock(superblock: &Superblock, length: u64, findings: &mut Finding
             format!("it is compressed with {compression}, not gzip"),
         );
     }
-    let padded = superblock.bytes_used.div_ceil(PADDING).saturating_mul(PADDING);
+}
+
+/// Whether the file ends with the padding. What ends before is no image at all,
+/// which reading it tells.
+fn check_end(used: u64, length: u64, findings: &mut Findings) {
+    let padded = used.div_ceil(PADDING).saturating_mul(PADDING);
     if length > padded {
         let more = length - padded;
         findings
@@ -102,5 +108,15 @@ fn check_superblock(superblock: &Superblock, length: u64, findings: &mut Finding
                 format!("{more} bytes follow the end of the image"),
             )
             .hint("pack it anew, with `mksquashfs -noappend`");
+    }
+    if (used..padded).contains(&length) {
+        let message = match padded - length {
+            1 => "its end is cut off: 1 byte is missing".to_owned(),
+            missing => format!("its end is cut off: {missing} bytes are missing"),
+        };
+        findings.add(Check::Image, Level::Error, message).hint(
+            "a loop device leaves out the last sector if it is not whole: fetch it again, or pack it anew \
+             without `-nopad`",
+        );
     }
 }

@@ -69,6 +69,7 @@ pub enum SideError {
     Name(String),
     /// A file could not be read or written.
     #[error("cannot {action} `{}`", path.display())]
+    #[diagnostic(help("check that the folder can be written to and that the disk has room"))]
     Io {
         /// `read` or `write`.
         action: &'static str,
@@ -88,6 +89,7 @@ pub enum SideError {
     Tree(#[from] tree::TreeError),
     /// The bill of materials cannot be written.
     #[error("cannot write the bill of materials")]
+    #[diagnostic(help("this is a bug in tcforge: please report it"))]
     Sbom(#[from] serde_json::Error),
 }
 

@@ -91,6 +91,7 @@ fn mistakes_are_underlined() {
     ·           ╰── here
  10 │ date = \"2026-01-31\"
     ╰────
+  help: compare it with one that is right: `tcforge init DIR` writes the built-in ones out
 ",
         ),
     ] {
@@ -114,6 +115,10 @@ fn wrong_names_are_answered_with_the_nearest() {
             "error: there is no recipe `tol`\nhint: did you mean `tool`?\n",
         ),
         (
+            &["build", "tool.tcz"],
+            "error: there is no recipe `tool.tcz`\nhint: did you mean `tool`?\n",
+        ),
+        (
             &["fetch", "tool", "ohter"],
             "error: there is no recipe `ohter`\nhint: did you mean `other`?\n",
         ),
@@ -132,8 +137,13 @@ fn wrong_names_are_answered_with_the_nearest() {
         ),
         (
             &["build", "--mirror", "ftp://host"],
-            "error: `ftp://host` is no place to fetch from: `ftp` is not spoken\nhint: write `https://HOST/FILE`, \
-             `debian:SUITE/PACKAGE=VERSION`, `npm:NAME@VERSION` or `file:PATH`\n",
+            "error: `ftp://host` is no mirror: `ftp` is not spoken\nhint: write `https://HOST/FOLDER`, \
+             `http://HOST/FOLDER` or `file:FOLDER`\n",
+        ),
+        (
+            &["fetch", "--mirror", "files.example.org"],
+            "error: `files.example.org` is no mirror: relative URL without a base\nhint: write \
+             `https://HOST/FOLDER`, `http://HOST/FOLDER` or `file:FOLDER`\n",
         ),
     ] {
         world.run(args).failed(stderr);

@@ -134,14 +134,29 @@ fn of_recipes() -> Vec<(String, String)> {
     scripts
 }
 
+/// All of them, by a name.
+fn all_scripts() -> impl Iterator<Item = (String, String)> {
+    VARIATIONS
+        .iter()
+        .map(|script| (script.name.to_owned(), script.render()))
+        .chain(of_recipes())
+}
+
+#[test]
+fn what_is_for_the_templates_reader_stays_in_the_template() {
+    for (name, text) in all_scripts() {
+        assert!(text.starts_with("#!/bin/sh\n# "), "{name}:\n{text}");
+        for rest in ["{{", "{%", "{##", "##}", "`with`", "of the recipe"] {
+            assert!(!text.contains(rest), "{name} has {rest}:\n{text}");
+        }
+    }
+}
+
 #[test]
 fn shellcheck_finds_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let variations = VARIATIONS
-        .iter()
-        .map(|script| (script.name.to_owned(), script.render()));
     let mut files = Vec::new();
-    for (name, text) in variations.chain(of_recipes()) {
+    for (name, text) in all_scripts() {
         let path = dir.path().join(name);
         std::fs::write(&path, text).unwrap();
         files.push(path);
