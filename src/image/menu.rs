@@ -115,7 +115,6 @@ impl Menu {
                 extension: &appliance.name,
                 version: "",
                 persistent: &[],
-                originals: &[],
                 libraries: false,
                 with: &with,
             };
