@@ -9,5 +9,6 @@ if [ -x /usr/bin/sethostname ]; then
 else
     hostname "$APPLIANCE"
 fi
+/usr/sbin/tcforge-shell </dev/null >/dev/null 2>&1 &
 /usr/sbin/tcforge-data
 /opt/bootlocal.sh &

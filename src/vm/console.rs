@@ -97,6 +97,11 @@ impl Console {
         self.0.changed.notify_all();
     }
 
+    /// Seconds since the machine was started.
+    pub fn now(&self) -> f64 {
+        self.0.start.elapsed().as_secs_f64()
+    }
+
     /// All lines so far.
     pub fn lines(&self) -> Vec<Line> {
         self.state().lines.clone()

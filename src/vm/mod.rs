@@ -5,6 +5,7 @@
 //! has a time-out, which tells how the console ended. A machine is a process
 //! group of its own and ends with the [`Guest`] that stands for it.
 
+mod check;
 mod console;
 mod machine;
 mod process;
@@ -15,6 +16,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use check::{CheckError, check};
 pub use console::{Console, Line};
 pub use machine::{Accelerator, Boot, Bus, Disk, Firmware, Forward, Machine};
 pub use process::Guest;

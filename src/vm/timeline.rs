@@ -1,22 +1,36 @@
 //! When a boot came how far, as data and as a picture.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::console::Line;
+use super::{Guest, VmError};
 
-/// What marks an event on the console: a beginning of a line, and what kind of
-/// event it tells of. Source: the kernel's own messages, and the lines that an
-/// appliance's scripts print (iso/overlay).
+/// For asking a machine that is up.
+const TIME_OUT: Duration = Duration::from_secs(300);
+
+/// What marks an event on the console: how its line begins, and what kind of
+/// event it tells of. Source: the lines that iso/boot/start.sh prints.
 const MARKS: &[(&str, Kind)] = &[
-    ("Linux version ", Kind::Kernel),
-    ("Run /init as init process", Kind::Init),
-    ("tcforge: loaded ", Kind::Extension),
-    ("tcforge: answers ", Kind::Service),
-    ("tcforge: failed ", Kind::Failure),
+    ("tcforge: service ", Kind::Service),
     ("tcforge: ready", Kind::Ready),
+    ("tcforge: not ready", Kind::Failure),
 ];
+
+/// Tells what the console does not: when the kernel, init and each extension
+/// came. Every loaded extension has its mark in tce.installed, made when it was
+/// loaded; the marks' times have whole seconds.
+const ASK: &str = r#"
+read -r up _ </proc/uptime && echo "uptime $up"
+echo "now $(date +%s)"
+dmesg | sed -n 's/^\[ *\([0-9.]*\)\] Run \/init as init process.*/init \1/p' | head -n 1
+while read -r name; do
+    ls -ld --full-time "/usr/local/tce.installed/${name%.tcz}" |
+        sed -n 's/.* \([0-9]*-[0-9]*-[0-9]* [0-9:.]* [+-][0-9]*\) .*/loaded '"$name"' \1/p'
+done </etc/tcforge/extensions
+"#;
 
 /// What an event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -28,12 +42,12 @@ pub enum Kind {
     Init,
     /// An extension was loaded.
     Extension,
-    /// A service answered.
+    /// A service answered, or failed.
     Service,
-    /// A service did not.
-    Failure,
     /// Everything that was to start has.
     Ready,
+    /// Something has not.
+    Failure,
 }
 
 /// Something that happened during a boot.
@@ -45,6 +59,16 @@ pub struct Event {
     pub kind: Kind,
     /// Of what: the extension's or the service's name.
     pub name: String,
+}
+
+impl Event {
+    fn new(at: f64, kind: Kind, name: &str) -> Self {
+        Self {
+            at,
+            kind,
+            name: name.to_owned(),
+        }
+    }
 }
 
 /// The events of one boot, in order.
@@ -59,13 +83,19 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// Finds the events among a console's lines.
-    pub fn of_console(title: &str, accelerator: &str, lines: &[Line]) -> Self {
-        Self {
+    /// The events of a machine that has booted: those on its console, and those
+    /// that it tells of when asked.
+    pub fn of_guest(guest: &mut Guest, title: &str, accelerator: &str) -> Result<Self, VmError> {
+        let told = guest.expect(ASK, TIME_OUT)?;
+        let now = guest.console().now();
+        let mut events = told_events(&told, now);
+        events.extend(guest.console().lines().iter().filter_map(event));
+        events.sort_by(|one, other| one.at.total_cmp(&other.at));
+        Ok(Self {
             title: title.to_owned(),
             accelerator: accelerator.to_owned(),
-            events: lines.iter().filter_map(event).collect(),
-        }
+            events,
+        })
     }
 
     /// The events of a kind.
@@ -143,25 +173,43 @@ impl Kind {
 }
 
 fn event(line: &Line) -> Option<Event> {
-    // The kernel puts its own clock in front: `[    0.000000] Linux version`.
-    let text = match line.text.strip_prefix('[') {
-        Some(rest) => rest.split_once("] ").map_or(line.text.as_str(), |(_, text)| text),
-        None => &line.text,
-    };
     MARKS.iter().find_map(|(mark, kind)| {
-        let rest = text.strip_prefix(mark)?;
+        let rest = line.text.strip_prefix(mark)?;
         let name = match kind {
-            Kind::Kernel => "kernel",
-            Kind::Init => "init",
             Kind::Ready => "ready",
+            Kind::Failure => "not ready",
             _ => rest.split([' ', ':']).next().unwrap_or_default(),
         };
-        Some(Event {
-            at: line.at,
-            kind: *kind,
-            name: name.to_owned(),
-        })
+        Some(Event::new(line.at, *kind, name))
     })
+}
+
+/// The events in the answer to [`ASK`], which came at `now`.
+fn told_events(told: &str, now: f64) -> Vec<Event> {
+    let words = |line: &str| {
+        line.split_once(' ')
+            .map(|(key, rest)| (key.to_owned(), rest.to_owned()))
+    };
+    let lines: Vec<(String, String)> = told.lines().filter_map(words).collect();
+    let number = |wanted: &str| {
+        let line = lines.iter().find(|(key, _)| key == wanted)?;
+        line.1.parse::<f64>().ok()
+    };
+    let (Some(uptime), Some(clock)) = (number("uptime"), number("now")) else {
+        return Vec::new();
+    };
+    // When the kernel's own clock, and the system's, stood at nothing.
+    let (kernel, epoch) = (now - uptime, now - clock);
+    let mut events = vec![Event::new(kernel.max(0.0), Kind::Kernel, "kernel")];
+    events.extend(number("init").map(|at| Event::new(kernel + at, Kind::Init, "init")));
+    let loaded = lines.iter().filter(|(key, _)| key == "loaded");
+    events.extend(loaded.filter_map(|(_, rest)| {
+        let (name, time) = rest.split_once(' ')?;
+        let time = jiff::fmt::strtime::parse("%Y-%m-%d %H:%M:%S%.f %z", time).ok()?;
+        let at = epoch + time.to_timestamp().ok()?.as_second() as f64;
+        Some(Event::new(at.clamp(kernel, now), Kind::Extension, name))
+    }));
+    events
 }
 
 /// Round numbers of seconds from 0 on, at most ten of them.
@@ -192,36 +240,59 @@ mod tests {
     fn events_are_found_among_other_lines() {
         let lines = [
             line(0.1, "SeaBIOS"),
-            line(0.5, "[    0.000000] Linux version 5.10.0 (x@y)"),
-            line(0.6, "[    0.1] Command line: tcforge: ready"),
-            line(2.0, "[    1.5] Run /init as init process"),
-            line(3.0, "tcforge: loaded runc.tcz"),
-            line(4.0, "tcforge: answers containerd"),
-            line(5.0, "tcforge: failed buildkit: no such luck"),
+            line(0.6, "Command line: tcforge: ready"),
+            line(4.0, "tcforge: service containerd answers"),
+            line(
+                4.5,
+                "tcforge: service vscodeonline answers: http://127.0.0.1:5000",
+            ),
+            line(5.0, "tcforge: not ready: buildkit"),
             line(6.0, "tcforge: ready"),
         ];
-        let timeline = Timeline::of_console("a <box>", "TCG", &lines);
-        let found: Vec<_> = timeline
-            .events
-            .iter()
-            .map(|event| (event.at, event.kind, event.name.as_str()))
-            .collect();
+        let found: Vec<_> = lines.iter().filter_map(event).collect();
         assert_eq!(
             found,
             [
-                (0.5, Kind::Kernel, "kernel"),
-                (2.0, Kind::Init, "init"),
-                (3.0, Kind::Extension, "runc.tcz"),
-                (4.0, Kind::Service, "containerd"),
-                (5.0, Kind::Failure, "buildkit"),
-                (6.0, Kind::Ready, "ready"),
+                Event::new(4.0, Kind::Service, "containerd"),
+                Event::new(4.5, Kind::Service, "vscodeonline"),
+                Event::new(5.0, Kind::Failure, "not ready"),
+                Event::new(6.0, Kind::Ready, "ready"),
             ]
         );
+    }
+
+    #[test]
+    fn what_a_machine_tells_has_the_hosts_times() {
+        let told = "uptime 8.5\nnow 1000\ninit 1.5\nloaded runc.tcz 1970-01-01 00:16:36 +0000\n\
+                    loaded cni-plugins.tcz 1970-01-01 01:16:38.250000000 +0100\nnonsense\nloaded x.tcz today\n";
+        assert_eq!(
+            told_events(told, 10.0),
+            [
+                Event::new(1.5, Kind::Kernel, "kernel"),
+                Event::new(3.0, Kind::Init, "init"),
+                Event::new(6.0, Kind::Extension, "runc.tcz"),
+                Event::new(8.0, Kind::Extension, "cni-plugins.tcz"),
+            ]
+        );
+        assert_eq!(told_events("uptime x\n", 10.0), []);
+    }
+
+    #[test]
+    fn a_timeline_is_drawn() {
+        let timeline = Timeline {
+            title: "a <box>".to_owned(),
+            accelerator: "TCG".to_owned(),
+            events: vec![
+                Event::new(0.5, Kind::Kernel, "kernel"),
+                Event::new(3.0, Kind::Extension, "runc.tcz"),
+                Event::new(6.0, Kind::Ready, "ready"),
+            ],
+        };
         let svg = timeline.to_svg();
-        assert_eq!(svg.matches("<rect").count(), 1 + 6);
+        assert_eq!(svg.matches("<rect").count(), 1 + 3);
         assert!(svg.contains("a &lt;box&gt;: 6.0 s, TCG"));
         let json = serde_json::to_value(&timeline).unwrap();
-        assert_eq!(json["events"][2]["kind"], "extension");
+        assert_eq!(json["events"][1]["kind"], "extension");
     }
 
     #[test]
