@@ -76,6 +76,8 @@ pub(crate) enum Command {
     Pack(PackArgs),
     /// Audit extensions, ours or anybody's
     Check(CheckArgs),
+    /// Boot an image in QEMU
+    Run(RunArgs),
     /// List the recipes and their releases
     List(ListArgs),
     /// Write the built-in recipes, templates and lists out, to edit them
@@ -220,4 +222,51 @@ pub(crate) struct InitArgs {
     /// The folder to write to
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The image
+    #[arg(value_name = "ISO", value_hint = ValueHint::FilePath)]
+    pub(crate) iso: PathBuf,
+    /// Boot it without a terminal, wait until every service answers and a container has run, power it off
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// How it is plugged in
+    #[arg(long, value_name = "AS", default_value = "cd")]
+    pub(crate) boot: BootChoice,
+    /// Start it by UEFI instead of by BIOS
+    #[arg(long)]
+    pub(crate) uefi: bool,
+    /// MiB of memory
+    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    pub(crate) memory: u32,
+    /// Processors [default: as many as here]
+    #[arg(long, value_name = "N")]
+    pub(crate) cpus: Option<u32>,
+    /// Make a port of the box a port of this machine's loopback; may be repeated
+    #[arg(long = "forward", short, value_name = "[HOST:]PORT")]
+    pub(crate) forwards: Vec<String>,
+    /// The data disk, a file of raw bytes; made if it is not there
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) disk: Option<PathBuf>,
+    /// GiB of a data disk that is made; it takes only as much as is used
+    #[arg(long, value_name = "GIB", default_value_t = 8)]
+    pub(crate) disk_size: u32,
+    /// With --check: seconds until the box has to be up
+    #[arg(long = "timeout", value_name = "SECONDS", default_value_t = 1800)]
+    pub(crate) time_out: u64,
+    /// With --check: where console.log, timeline.json and timeline.svg go
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) report: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BootChoice {
+    /// A CD
+    Cd,
+    /// A disk of a VPS
+    Disk,
+    /// A USB stick
+    Usb,
 }

@@ -10,6 +10,7 @@ mod init;
 mod list;
 mod manual;
 mod pack;
+mod run;
 mod selection;
 mod terminal;
 mod update;
@@ -63,6 +64,7 @@ fn run(cli: &Cli, terminal: &Terminal) -> Outcome {
         Command::Update(args) => update::run(args, &project()?, terminal),
         Command::Pack(args) => pack::run(args, &project()?, terminal),
         Command::Check(args) => check::run(args, &project()?, terminal),
+        Command::Run(args) => run::run(args, terminal),
         Command::List(args) => list::run(args, &project()?, terminal),
         Command::Init(args) => init::run(args, terminal),
         Command::Doctor => doctor::run(&project()?, terminal),

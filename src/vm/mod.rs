@@ -7,6 +7,7 @@
 
 mod check;
 mod console;
+mod disk;
 mod machine;
 mod process;
 mod shell;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 pub use check::{CheckError, check};
 pub use console::{Console, Line};
+pub use disk::create_data_disk;
 pub use machine::{Accelerator, Boot, Bus, Disk, Firmware, Forward, Machine};
 pub use process::Guest;
 pub use shell::{Output, Shell};

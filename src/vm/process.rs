@@ -11,6 +11,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::VmError;
+use rustix::process::{Pid, Signal, kill_process_group};
+
 use super::console::{Console, Line, NoLine};
 use super::machine::{Arguments, Machine, SHELL_PORT, escaped};
 use super::shell::{Output, Shell};
@@ -18,6 +20,9 @@ use crate::doctor::find_program;
 
 /// How often the end of the process is looked for.
 const POLL: Duration = Duration::from_millis(50);
+
+/// The host, as a machine sees it through QEMU's user networking.
+const HOST: &str = "10.0.2.2";
 
 /// A machine that runs, as a process group of its own; it ends with this value.
 #[derive(Debug)]
@@ -28,17 +33,41 @@ pub struct Guest {
     shell: Shell,
     said: PathBuf,
     reader: Option<JoinHandle<()>>,
+    /// Whether it has a process group of its own.
+    grouped: bool,
+}
+
+/// Where the serial console goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Serial {
+    Lines,
+    Terminal,
 }
 
 impl Machine {
     /// Starts the machine. `folder` takes its log (`console.log`), what QEMU
     /// says (`qemu.log`), and a socket while it runs.
     pub fn start(&self, folder: &Path) -> Result<Guest, VmError> {
+        self.start_with(folder, Serial::Lines)
+    }
+
+    /// Starts it with its serial console on this program's own terminal, QEMU's
+    /// keys (Ctrl-A h tells them) included. Nothing of the console can be
+    /// waited for.
+    pub fn start_on_terminal(&self, folder: &Path) -> Result<Guest, VmError> {
+        self.start_with(folder, Serial::Terminal)
+    }
+
+    fn start_with(&self, folder: &Path, serial: Serial) -> Result<Guest, VmError> {
         self.check_files()?;
         let (qemu, args) = self.command()?;
         let mut args = Arguments(args);
         let socket = folder.join("shell");
-        args.add("-serial stdio -device virtio-serial-pci");
+        args.add(match serial {
+            Serial::Lines => "-serial stdio",
+            Serial::Terminal => "-serial mon:stdio",
+        });
+        args.add("-device virtio-serial-pci");
         let mut option = OsString::from("socket,id=shell,server=off,path=");
         option.push(escaped(&socket));
         args.pair("-chardev", option);
@@ -58,10 +87,15 @@ impl Machine {
             source,
         })?;
         let console = Console::new(Instant::now());
-        let mut child = command(&qemu, args.0)
-            .stderr(write(&said)?)
-            .spawn()
-            .map_err(VmError::Run)?;
+        let mut command = command(&qemu, args.0);
+        if serial == Serial::Lines {
+            // A group that is not the terminal's own could not read from it.
+            command
+                .process_group(0)
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped());
+        }
+        let mut child = command.stderr(write(&said)?).spawn().map_err(VmError::Run)?;
         let reader = child.stdout.take().map(|stdout| {
             let console = console.clone();
             thread::spawn(move || console.read_all(stdout, log))
@@ -81,11 +115,12 @@ impl Machine {
             ),
             said,
             reader,
+            grouped: serial == Serial::Lines,
         })
     }
 }
 
-/// QEMU in a process group of its own that ends with this thread.
+/// QEMU, to end with the thread that starts it.
 fn command(qemu: &Path, args: Vec<OsString>) -> Command {
     let mut command = match find_program("setpriv") {
         Some(setpriv) => {
@@ -95,11 +130,7 @@ fn command(qemu: &Path, args: Vec<OsString>) -> Command {
         }
         None => Command::new(qemu),
     };
-    command
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .process_group(0);
+    command.args(args);
     command
 }
 
@@ -192,6 +223,29 @@ impl Guest {
         self.wait_for_end(time_out)
     }
 
+    /// Lets the host's end of a forward reach what listens on the machine's
+    /// loopback only. Nobody else can: user networking has the host at this one
+    /// address. Needs the box's iptables.
+    pub fn open_loopback(&mut self, ports: &[u16], time_out: Duration) -> Result<(), VmError> {
+        let rules = ports.iter().map(|port| {
+            format!(
+                "iptables -t nat -I PREROUTING -s {HOST} -p tcp --dport {port} -j DNAT \
+                 --to-destination 127.0.0.1:{port}\n"
+            )
+        });
+        let script = format!(
+            "set -e\nsysctl -w net.ipv4.conf.all.route_localnet=1\n{}",
+            rules.collect::<String>()
+        );
+        self.expect(&script, time_out).map(drop)
+    }
+
+    /// Waits until the machine has ended, however long it takes.
+    pub fn wait(mut self) -> Result<(), VmError> {
+        self.status = Some(self.child.wait().map_err(VmError::Run)?);
+        Ok(())
+    }
+
     /// Waits until the machine has ended by itself.
     pub fn wait_for_end(&mut self, time_out: Duration) -> Result<(), VmError> {
         let deadline = Instant::now() + time_out;
@@ -220,12 +274,16 @@ impl Guest {
 
     /// Ends the whole process group and what reads from it.
     fn kill(&mut self) {
-        if let Some(group) = i32::try_from(self.child.id())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
-            && !self.has_ended()
-        {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        if !self.has_ended() {
+            let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+            match group.filter(|_| self.grouped) {
+                Some(group) => {
+                    let _ = kill_process_group(group, Signal::KILL);
+                }
+                None => {
+                    let _ = self.child.kill();
+                }
+            }
             self.status = self.child.wait().ok();
         }
         if let Some(reader) = self.reader.take() {

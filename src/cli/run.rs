@@ -1,0 +1,175 @@
+//! `tcforge run`
+
+use std::fs;
+use std::io;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use comfy_table::Color;
+use miette::{IntoDiagnostic, WrapErr};
+use tcforge::scratch::Scratch;
+use tcforge::vm::timeline::{Kind, Timeline};
+use tcforge::vm::{Boot, Bus, Disk, Firmware, Forward, Guest, Machine, check, create_data_disk};
+
+use super::args::{BootChoice, RunArgs};
+use super::terminal::Terminal;
+
+/// For a shell inside that answers: a boot without KVM may take minutes.
+const BOOT: Duration = Duration::from_secs(1800);
+/// For a box that was told to power off.
+const POWER_OFF: Duration = Duration::from_secs(300);
+
+pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> super::Outcome {
+    let machine = machine(args, terminal)?;
+    let scratch = Scratch::in_dir(&std::env::temp_dir())
+        .into_diagnostic()
+        .wrap_err("cannot make a folder for temporary files")?;
+    let iso = args.iso.display();
+    terminal.status("Booting", format!("{iso} with {}", machine.accelerator.title()));
+    for Forward { host, guest } in &machine.forwards {
+        terminal.status(
+            "Forward",
+            format!("http://127.0.0.1:{host} to port {guest} of the box"),
+        );
+    }
+    if args.check {
+        return run_check(args, &machine, scratch.path(), terminal);
+    }
+    terminal.status(
+        "Console",
+        "this terminal; Ctrl-A X ends the machine, Ctrl-A H tells more",
+    );
+    let mut guest = machine.start_on_terminal(scratch.path())?;
+    open_loopback(&mut guest, &machine, terminal);
+    guest.wait()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn machine(args: &RunArgs, terminal: &Terminal) -> miette::Result<Machine> {
+    let iso = args.iso.clone();
+    let boot = match args.boot {
+        BootChoice::Cd => Boot::Cd(iso),
+        BootChoice::Disk => Boot::Disk(iso, Bus::Virtio),
+        BootChoice::Usb => Boot::Disk(iso, Bus::Usb),
+    };
+    let mut machine = Machine::new(boot);
+    machine.network = true;
+    machine.memory = args.memory;
+    machine.cpus = match args.cpus {
+        Some(cpus) => cpus,
+        None => std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u32),
+    };
+    if args.uefi {
+        machine.firmware = Firmware::Uefi;
+    }
+    if let Some(file) = &args.disk {
+        if !file.exists() {
+            create_data_disk(file, u64::from(args.disk_size) << 30)?;
+            terminal.status("Made", format!("the data disk `{}`", file.display()));
+        }
+        machine.disks.push(Disk {
+            file: file.clone(),
+            bus: Bus::Virtio,
+        });
+    }
+    machine.forwards = args
+        .forwards
+        .iter()
+        .map(|text| forward(text))
+        .collect::<Result<_, _>>()?;
+    Ok(machine)
+}
+
+/// `HOST:GUEST`, or one port for both.
+fn forward(text: &str) -> miette::Result<Forward> {
+    let (host, guest) = text.split_once(':').unwrap_or((text, text));
+    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port != 0);
+    let (Some(host), Some(guest)) = (port(host), port(guest)) else {
+        return Err(miette::miette!(
+            help = "write `8080`, or `8081:8080` for port 8081 here and 8080 in the box",
+            "`{text}` is no pair of ports"
+        ));
+    };
+    TcpListener::bind(("127.0.0.1", host)).map_err(|error| {
+        miette::miette!(
+            help = "choose another one: `--forward 10000:{guest}`",
+            "port {host} of this machine cannot be used: {error}"
+        )
+    })?;
+    Ok(Forward { host, guest })
+}
+
+/// Services of an appliance listen on its loopback only.
+fn open_loopback(guest: &mut Guest, machine: &Machine, terminal: &Terminal) {
+    let ports: Vec<u16> = machine.forwards.iter().map(|forward| forward.guest).collect();
+    if ports.is_empty() {
+        return;
+    }
+    if let Err(error) = guest.open_loopback(&ports, BOOT) {
+        terminal.warning(format!(
+            "only what is open to the network can be reached: {error}"
+        ));
+    }
+}
+
+fn run_check(args: &RunArgs, machine: &Machine, folder: &Path, terminal: &Terminal) -> super::Outcome {
+    let mut guest = machine.start(folder)?;
+    let title = args.iso.file_name().unwrap_or_default().to_string_lossy();
+    let time_out = Duration::from_secs(args.time_out);
+    let result = check(&mut guest, &title, machine.accelerator.title(), time_out);
+    let result = result.and_then(|timeline| {
+        open_loopback(&mut guest, machine, terminal);
+        guest.power_off(POWER_OFF)?;
+        Ok(timeline)
+    });
+    drop(guest);
+    if let Some(report) = &args.report {
+        write_report(report, folder, result.as_ref().ok())
+            .into_diagnostic()
+            .wrap_err_with(|| format!("cannot write the report to `{}`", report.display()))?;
+    }
+    let timeline = result?;
+    if terminal.json {
+        terminal.print_json(&timeline).into_diagnostic()?;
+    } else {
+        print(&timeline, terminal).into_diagnostic()?;
+    }
+    terminal.status(
+        "Checked",
+        format!("{title}: everything answers, and a container has run"),
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The console's log, and when what came as data and as a picture.
+fn write_report(report: &Path, folder: &Path, timeline: Option<&Timeline>) -> io::Result<()> {
+    fs::create_dir_all(report)?;
+    fs::copy(folder.join("console.log"), report.join("console.log"))?;
+    if let Some(timeline) = timeline {
+        let json = serde_json::to_string_pretty(timeline)?;
+        fs::write(report.join("timeline.json"), json + "\n")?;
+        fs::write(report.join("timeline.svg"), timeline.to_svg())?;
+    }
+    Ok(())
+}
+
+fn print(timeline: &Timeline, terminal: &Terminal) -> io::Result<()> {
+    let mut table = terminal.table(["SECONDS", "WHAT", ""]);
+    for event in &timeline.events {
+        let (what, color) = match event.kind {
+            Kind::Kernel | Kind::Init => ("starts", None),
+            Kind::Extension => ("loaded", Some(Color::Cyan)),
+            Kind::Service => ("answers", Some(Color::Green)),
+            Kind::Ready => ("", Some(Color::Green)),
+            Kind::Failure => ("", Some(Color::Red)),
+        };
+        table.add_row([
+            terminal.cell(format!("{:7.1}", event.at), None),
+            terminal.cell(&event.name, color),
+            terminal.cell(what, None),
+        ]);
+    }
+    terminal.print(table.trim_fmt())
+}
