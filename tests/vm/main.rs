@@ -1,4 +1,5 @@
-//! Tests that boot machines.
+//! Tests that boot machines: on the base `mini` always, and on Tiny Core's root
+//! filesystem wherever its files are found.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,4 +9,9 @@
     clippy::print_stdout
 )]
 
+mod appliance;
+mod boots;
+mod damage;
+mod data_disk;
 mod driver;
+mod running;
