@@ -7,7 +7,10 @@ pub mod base;
 pub mod closure;
 pub mod initrd;
 pub mod iso;
+mod make;
 pub mod menu;
 pub mod overlay;
 pub mod supply;
 pub mod tools;
+
+pub use make::{ImageError, Made, Request, make};
