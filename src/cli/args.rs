@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use tcforge::image::appliance::DEFAULT_APPLIANCE;
 
-/// Turn an ordinary Linux host into a source of Tiny Core Linux extensions.
+/// Turn an ordinary Linux host into a source of Tiny Core Linux extensions and appliances.
 #[derive(Debug, Parser)]
 #[command(name = "tcforge", version, about, propagate_version = true)]
 #[command(
@@ -74,6 +75,8 @@ pub(crate) enum Command {
     Update(UpdateArgs),
     /// Make an extension from a folder
     Pack(PackArgs),
+    /// Make a bootable image of an appliance
+    Iso(IsoArgs),
     /// Audit extensions, ours or anybody's
     Check(CheckArgs),
     /// Boot an image in QEMU
@@ -194,6 +197,32 @@ pub(crate) struct PackArgs {
     /// Write the extension even if the audit finds errors in it
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IsoArgs {
+    /// The appliance: a file iso/NAME.toml
+    #[arg(value_name = "APPLIANCE", default_value = DEFAULT_APPLIANCE)]
+    pub(crate) appliance: String,
+    /// What the image starts from: tinycore, the official release, or mini, a stand-in made of Debian's packages [default: the appliance's]
+    #[arg(long, value_name = "BASE")]
+    pub(crate) base: Option<String>,
+    /// Another kernel: a folder with vmlinuz64 and its modules
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) kernel: Option<PathBuf>,
+    /// Where built extensions are, and where the image goes
+    #[arg(long, short, value_name = "DIR", default_value = "out", value_hint = ValueHint::DirPath)]
+    pub(crate) out: PathBuf,
+    /// The channels that extensions come from, the first that has one [default: the appliance's]
+    #[arg(
+        long = "channel",
+        value_name = "CHANNEL",
+        env = "TCFORGE_CHANNEL",
+        value_delimiter = ','
+    )]
+    pub(crate) channels: Vec<String>,
+    #[command(flatten)]
+    pub(crate) network: Network,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

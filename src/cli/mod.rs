@@ -7,6 +7,7 @@ mod check;
 mod doctor;
 mod fetch;
 mod init;
+mod iso;
 mod list;
 mod manual;
 mod pack;
@@ -63,6 +64,7 @@ fn run(cli: &Cli, terminal: &Terminal) -> Outcome {
         Command::Fetch(args) => fetch::run(args, &project()?, terminal),
         Command::Update(args) => update::run(args, &project()?, terminal),
         Command::Pack(args) => pack::run(args, &project()?, terminal),
+        Command::Iso(args) => iso::run(args, &project()?, terminal),
         Command::Check(args) => check::run(args, &project()?, terminal),
         Command::Run(args) => run::run(args, terminal),
         Command::List(args) => list::run(args, &project()?, terminal),

@@ -42,7 +42,10 @@ const FAT_BEGINS: u32 = 315_532_800;
 /// same.
 const FAT_SERIAL: &str = "54434647";
 /// What a FAT of this size needs besides its files, in bytes.
-const FAT_OVERHEAD: u64 = 128 * 1024;
+const FAT_OVERHEAD: u64 = 32 * 1024;
+/// Its shape: heads, and sectors of 512 bytes on each. The smallest cylinder that
+/// is whole in the ISO's blocks of 2048.
+const FAT_SHAPE: (u64, u64) = (2, 8);
 /// The partition type "EFI system" (UEFI specification, 5.3.3).
 const EFI_SYSTEM: &str = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
 
@@ -224,8 +227,8 @@ impl Parts<'_> {
         )?;
         let length = fs::metadata(&program).map_err(reading(&program))?.len();
         let image = tree.folder.join(EFI_IMAGE);
-        // In whole cylinders of mformat's: 16 heads of 63 sectors.
-        let size = (length + FAT_OVERHEAD).next_multiple_of(16 * 63 * 512);
+        let (heads, sectors) = FAT_SHAPE;
+        let size = (length + FAT_OVERHEAD).next_multiple_of(heads * sectors * 512);
         File::create(&image)
             .and_then(|file| file.set_len(size))
             .map_err(writing(&image))?;
@@ -256,7 +259,7 @@ impl Parts<'_> {
         let efi_image = tree.folder.join(EFI_IMAGE);
         let mut command = tools.command("xorriso", &tree.folder)?;
         command.args(["-as", "mkisofs", "-quiet", "-volid", VOLUME]);
-        command.args(["-rational-rock", "-joliet", "-graft-points"]);
+        command.args(["-rational-rock", "-no-pad", "-graft-points"]);
         // Owners, modes and times are the same on every machine.
         command.args([
             "-uid",

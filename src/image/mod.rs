@@ -8,7 +8,10 @@ pub mod closure;
 pub mod container;
 pub mod initrd;
 pub mod iso;
+mod make;
 pub mod menu;
 pub mod overlay;
 pub mod supply;
 pub mod tools;
+
+pub use make::{ImageError, Made, Request, make};

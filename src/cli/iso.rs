@@ -1,0 +1,200 @@
+//! `tcforge iso`
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use miette::{IntoDiagnostic, WrapErr};
+use serde::Serialize;
+use tcforge::fetch::Fetcher;
+use tcforge::image::appliance::Appliance;
+use tcforge::image::base::BootBase;
+use tcforge::image::closure::Extension;
+use tcforge::image::supply::Supply;
+use tcforge::image::{self, Made};
+use tcforge::project::Project;
+use tcforge::recipe::{Channel, Lock, Recipes};
+use tcforge::scratch::Scratch;
+
+use super::args::IsoArgs;
+use super::terminal::{Terminal, count, human_size};
+use super::{Outcome, selection, source_date_epoch};
+
+/// Names Tiny Core's own files; extensions may be among them.
+const TINYCORE: &str = "TCFORGE_TINYCORE";
+/// Where extensions lie in a copy of a mirror, on a disk, or in such a folder.
+const TINYCORE_FOLDERS: [&str; 4] = ["", "tcz", "11.x/x86_64/tcz", "cde/optional"];
+
+pub(crate) fn run(args: &IsoArgs, project: &Project, terminal: &Terminal) -> Outcome {
+    let start = Instant::now();
+    let appliance = Appliance::load(project, &args.appliance)?;
+    let fetcher = selection::fetcher(&args.network, project)?;
+    let time = source_date_epoch()?;
+    fs::create_dir_all(&args.out)
+        .into_diagnostic()
+        .wrap_err_with(|| format!("cannot make the folder `{}`", args.out.display()))?;
+    let built = build_missing(args, &appliance, project, &fetcher, time, terminal)?;
+    let scratch = Scratch::in_dir(&args.out)
+        .into_diagnostic()
+        .wrap_err_with(|| format!("cannot write to `{}`", args.out.display()))?;
+    let base = load_base(args, &appliance, project, &fetcher, scratch.path(), terminal)?;
+    let made = image::make(&image::Request {
+        project,
+        appliance: &appliance,
+        base: &base,
+        folders: &folders(&args.out),
+        out: &args.out,
+        time: time.unwrap_or(0),
+        progress: terminal,
+    })?;
+    if terminal.json {
+        let row = Row::new(&appliance, &base, &made, &built, start);
+        terminal.print_json(&row).into_diagnostic()?;
+    }
+    say(&made, &base, terminal);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the recipes that the appliance needs and that are not built yet.
+fn build_missing(
+    args: &IsoArgs,
+    appliance: &Appliance,
+    project: &Project,
+    fetcher: &Fetcher,
+    time: Option<u32>,
+    terminal: &Terminal,
+) -> miette::Result<Vec<String>> {
+    let names = match args.channels.as_slice() {
+        [] => &appliance.channels,
+        given => given,
+    };
+    let channels = names
+        .iter()
+        .map(|name| Channel::load(project, name))
+        .collect::<Result<Vec<_>, _>>()?;
+    let supply = Supply {
+        project,
+        recipes: &Recipes::load(project)?,
+        channels: &channels,
+        lock: &Lock::load(project)?,
+        fetcher,
+        time,
+        progress: terminal,
+    };
+    let roots: Vec<_> = appliance
+        .builtin
+        .iter()
+        .chain(&appliance.extensions)
+        .cloned()
+        .collect();
+    let built = supply.build_missing(&roots, &args.out)?;
+    if !built.is_empty() {
+        terminal.status(
+            "Built",
+            format!("{}: {}", count(built.len(), "extension"), built.join(", ")),
+        );
+    }
+    Ok(built)
+}
+
+fn load_base(
+    args: &IsoArgs,
+    appliance: &Appliance,
+    _project: &Project,
+    _fetcher: &Fetcher,
+    _scratch: &Path,
+    _terminal: &Terminal,
+) -> miette::Result<BootBase> {
+    let name = args.base.as_ref().unwrap_or(&appliance.base);
+    Err(miette::miette!("there is no base `{name}`"))
+}
+
+/// Where extensions are: what was built, then Tiny Core's own.
+fn folders(out: &Path) -> Vec<PathBuf> {
+    let named = std::env::var_os(TINYCORE).filter(|path| !path.is_empty());
+    let tinycore = named.map(PathBuf::from);
+    let below = |folder: PathBuf| TINYCORE_FOLDERS.map(|name| folder.join(name));
+    let official = tinycore
+        .into_iter()
+        .flat_map(below)
+        .filter(|folder| folder.is_dir());
+    [out.to_owned()].into_iter().chain(official).collect()
+}
+
+fn say(made: &Made, base: &BootBase, terminal: &Terminal) {
+    terminal.status(
+        "Wrote",
+        format!(
+            "`{}`: {}, {} on {}, sha256 {}",
+            made.iso.path.display(),
+            human_size(made.iso.size),
+            count(made.extensions.len(), "extension"),
+            base.title,
+            made.iso.sha256
+        ),
+    );
+}
+
+/// What scripts are told of an image.
+#[derive(Serialize)]
+struct Row<'a> {
+    appliance: &'a str,
+    base: &'a str,
+    title: &'a str,
+    kernel: &'a str,
+    path: &'a Path,
+    size: u64,
+    sha256: String,
+    content_size: u64,
+    extensions: Vec<ExtensionRow<'a>>,
+    services: Vec<&'a str>,
+    built: &'a [String],
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+struct ExtensionRow<'a> {
+    name: &'a str,
+    size: u64,
+    sha256: String,
+}
+
+impl<'a> Row<'a> {
+    fn new(
+        appliance: &'a Appliance,
+        base: &'a BootBase,
+        made: &'a Made,
+        built: &'a [String],
+        start: Instant,
+    ) -> Self {
+        Self {
+            appliance: &appliance.name,
+            base: &base.name,
+            title: &base.title,
+            kernel: &base.kernel.release,
+            path: &made.iso.path,
+            size: made.iso.size,
+            sha256: made.iso.sha256.to_string(),
+            content_size: made.iso.content_size,
+            extensions: made.extensions.iter().map(ExtensionRow::new).collect(),
+            services: appliance
+                .services
+                .iter()
+                .map(|service| service.name.as_str())
+                .collect(),
+            built,
+            seconds: start.elapsed().as_secs_f64(),
+        }
+    }
+}
+
+impl<'a> ExtensionRow<'a> {
+    fn new(extension: &'a Extension) -> Self {
+        Self {
+            name: &extension.name,
+            size: extension.size,
+            sha256: extension.sha256.to_string(),
+        }
+    }
+}
