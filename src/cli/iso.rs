@@ -9,7 +9,7 @@ use miette::{IntoDiagnostic, WrapErr};
 use serde::Serialize;
 use tcforge::fetch::Fetcher;
 use tcforge::image::appliance::Appliance;
-use tcforge::image::base::BootBase;
+use tcforge::image::base::{BaseKind, BootBase, KernelSource, TINYCORE};
 use tcforge::image::closure::Extension;
 use tcforge::image::supply::Supply;
 use tcforge::image::{self, Made};
@@ -21,8 +21,6 @@ use super::args::IsoArgs;
 use super::terminal::{Terminal, count, human_size};
 use super::{Outcome, selection, source_date_epoch};
 
-/// Names Tiny Core's own files; extensions may be among them.
-const TINYCORE: &str = "TCFORGE_TINYCORE";
 /// Where extensions lie in a copy of a mirror, on a disk, or in such a folder.
 const TINYCORE_FOLDERS: [&str; 4] = ["", "tcz", "11.x/x86_64/tcz", "cde/optional"];
 
@@ -101,13 +99,21 @@ fn build_missing(
 fn load_base(
     args: &IsoArgs,
     appliance: &Appliance,
-    _project: &Project,
-    _fetcher: &Fetcher,
-    _scratch: &Path,
-    _terminal: &Terminal,
+    project: &Project,
+    fetcher: &Fetcher,
+    scratch: &Path,
+    terminal: &Terminal,
 ) -> miette::Result<BootBase> {
-    let name = args.base.as_ref().unwrap_or(&appliance.base);
-    Err(miette::miette!("there is no base `{name}`"))
+    let kind: BaseKind = args.base.as_ref().unwrap_or(&appliance.base).parse()?;
+    let kernel = args.kernel.clone().map(KernelSource::Folder);
+    Ok(BootBase::load(
+        kind,
+        kernel.as_ref(),
+        project,
+        fetcher,
+        scratch,
+        terminal,
+    )?)
 }
 
 /// Where extensions are: what was built, then Tiny Core's own.

@@ -100,7 +100,9 @@ fn write_container_image(file: &Path) {
     let mut stage = Stage::new();
     let path = |path| TreePath::parse(path).unwrap();
     let busybox = Content::bytes(fs::read(busybox).unwrap());
-    stage.insert(path("bin/busybox"), Node::file(busybox, 0o755)).unwrap();
+    stage
+        .insert(path("bin/busybox"), Node::file(busybox, 0o755))
+        .unwrap();
     stage.insert(path("bin/sh"), Node::symlink("busybox")).unwrap();
     let image = ContainerImage {
         name: IMAGE,
@@ -123,7 +125,11 @@ fn make(folder: &Path, base: &'static str, tiny_core: Option<PathBuf>) -> Image 
 
 fn tcforge(project: &Path, tiny_core: Option<&Path>, args: &[&str]) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tcforge"));
-    command.args(args).arg("--project").arg(project).current_dir(project);
+    command
+        .args(args)
+        .arg("--project")
+        .arg(project)
+        .current_dir(project);
     command.env("SOURCE_DATE_EPOCH", "1600000000");
     command.envs(tiny_core.map(|files| ("TCFORGE_TINYCORE", files)));
     let output = command.output().unwrap();
@@ -211,25 +217,37 @@ fn disk(file: &Path) -> Disk {
 impl Booted {
     pub(crate) fn wait_until_ready(&mut self) {
         let line = self.wait_for_verdict();
-        assert!(line.ends_with("ready") && !line.contains("not"), "{line}\n{}", self.guest.console().end());
+        assert!(
+            line.ends_with("ready") && !line.contains("not"),
+            "{line}\n{}",
+            self.guest.console().end()
+        );
     }
 
     /// The line in which the box says how its start came out.
     pub(crate) fn wait_for_verdict(&mut self) -> String {
-        let is_end = |line: &str| line.starts_with("tcforge: ready") || line.starts_with("tcforge: not ready");
-        let line = self.guest.wait_for_line("the end of the box's start", 0, is_end, BOOT);
+        let is_end =
+            |line: &str| line.starts_with("tcforge: ready") || line.starts_with("tcforge: not ready");
+        let line = self
+            .guest
+            .wait_for_line("the end of the box's start", 0, is_end, BOOT);
         line.unwrap_or_else(|error| panic!("{error}")).text
     }
 
     /// What a script inside printed; it has to succeed.
     pub(crate) fn sh(&mut self, script: &str) -> String {
-        self.guest.expect(script, SCRIPT).unwrap_or_else(|error| panic!("{error}"))
+        self.guest
+            .expect(script, SCRIPT)
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The lines of the console so far that hold a text.
     pub(crate) fn said(&self, text: &str) -> Vec<String> {
         let lines = self.guest.console().lines().into_iter();
-        lines.map(|line| line.text).filter(|line| line.contains(text)).collect()
+        lines
+            .map(|line| line.text)
+            .filter(|line| line.contains(text))
+            .collect()
     }
 }
 
@@ -244,7 +262,9 @@ pub(crate) fn data_disk(folder: &Path, mib: u64) -> PathBuf {
 pub(crate) fn find_in(image: &Path, content: &[u8]) -> u64 {
     let bytes = fs::read(image).unwrap();
     // On an ISO every file begins at a sector.
-    let found = bytes.chunks(2048).position(|sector| sector.starts_with(&content[..2048]));
+    let found = bytes
+        .chunks(2048)
+        .position(|sector| sector.starts_with(&content[..2048]));
     found.expect("the content is not in the image") as u64 * 2048
 }
 

@@ -10,7 +10,11 @@ fn reaches_containerd(how: As) {
         }
         .boot();
         let version = booted.sh("ctr version");
-        assert!(version.contains("Server:"), "{} as {how:?}: {version}", image.base);
+        assert!(
+            version.contains("Server:"),
+            "{} as {how:?}: {version}",
+            image.base
+        );
         booted.guest.power_off(crate::appliance::SCRIPT).unwrap();
     }
 }

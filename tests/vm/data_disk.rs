@@ -19,7 +19,12 @@ fn what_was_imported_lasts() {
         let folder = tempfile::tempdir().unwrap();
         let disk = data_disk(folder.path(), 2048);
         let mut booted = boot(&image.iso, &disk);
-        assert_eq!(booted.said("the data disk keeps /var/lib/containerd").len(), 1, "{}", image.base);
+        assert_eq!(
+            booted.said("the data disk keeps /var/lib/containerd").len(),
+            1,
+            "{}",
+            image.base
+        );
         booted.sh(&format!(
             "ctr -n other images tag {IMAGE} docker.io/library/kept:1 2>/dev/null || \
              ctr images tag {IMAGE} docker.io/library/kept:1"
@@ -29,7 +34,11 @@ fn what_was_imported_lasts() {
 
         let mut booted = boot(&image.iso, &disk);
         let names = booted.sh("ctr images ls -q");
-        assert!(names.contains("docker.io/library/kept:1"), "{}: {names}", image.base);
+        assert!(
+            names.contains("docker.io/library/kept:1"),
+            "{}: {names}",
+            image.base
+        );
         // The power fails while a large image is read in.
         booted.sh(&format!(
             r#"
@@ -72,7 +81,12 @@ fn a_full_one_is_survived() {
         .start();
         let verdict = booted.wait_for_verdict();
         let full = booted.said("is full");
-        assert!(!full.is_empty(), "{}: {verdict}\n{}", image.base, booted.guest.console().end());
+        assert!(
+            !full.is_empty(),
+            "{}: {verdict}\n{}",
+            image.base,
+            booted.guest.console().end()
+        );
         booted.sh("true");
     }
 }

@@ -47,8 +47,7 @@ fn ports() -> Vec<Forward> {
 /// Every extension on the disk is loaded, its files are links into its mount,
 /// and its script ran once, after those of what it needs.
 fn extensions_are_loaded(booted: &mut Booted) {
-    let wrong = booted.sh(
-        r#"
+    let wrong = booted.sh(r#"
         while read -r name; do
             stem=${name%.tcz}
             [ -e "/usr/local/tce.installed/$stem" ] || echo "$name has no mark"
@@ -59,11 +58,17 @@ fn extensions_are_loaded(booted: &mut Booted) {
                 [ "$(readlink "/${file#"/tmp/tcloop/$stem/"}")" = "$file" ] || echo "no link to $file"
             done
         done </etc/tcforge/extensions
-        "#,
-    );
+        "#);
     assert_eq!(wrong, "");
     let mounted = booted.sh("ls /tmp/tcloop");
-    for name in ["containerd", "runc", "cni-plugins", "iptables", "probe-a", "probe-b"] {
+    for name in [
+        "containerd",
+        "runc",
+        "cni-plugins",
+        "iptables",
+        "probe-a",
+        "probe-b",
+    ] {
         assert!(mounted.lines().any(|line| line == name), "{name}: {mounted}");
     }
     assert_eq!(booted.sh("cat /tmp/installed"), "probe-a\nprobe-b\n");
@@ -75,12 +80,27 @@ fn earlier_failures_do_not_come_back(booted: &mut Booted) {
     for (what, script) in [
         ("ctr starts without Tiny Core's /lib64", "ctr version"),
         ("the kernel has overlay", "grep -qw overlay /proc/filesystems"),
-        ("control groups are mounted", "grep -q ' - cgroup' /proc/self/mountinfo"),
-        ("the root can be pivoted", "awk '$2 == \"/\" && $3 != \"rootfs\" { found = 1 } END { exit !found }' /proc/mounts"),
-        ("there are bridges", "test -d /sys/module/bridge || modprobe bridge"),
+        (
+            "control groups are mounted",
+            "grep -q ' - cgroup' /proc/self/mountinfo",
+        ),
+        (
+            "the root can be pivoted",
+            "awk '$2 == \"/\" && $3 != \"rootfs\" { found = 1 } END { exit !found }' /proc/mounts",
+        ),
+        (
+            "there are bridges",
+            "test -d /sys/module/bridge || modprobe bridge",
+        ),
         ("iptables is found", "iptables -t nat -S"),
-        ("memory is limited by groups", "awk '$1 == \"memory\" && $4 == 1 { found = 1 } END { exit !found }' /proc/cgroups"),
-        ("certificates are there", "test \"$(grep -c BEGIN /etc/ssl/certs/ca-certificates.crt)\" -gt 100"),
+        (
+            "memory is limited by groups",
+            "awk '$1 == \"memory\" && $4 == 1 { found = 1 } END { exit !found }' /proc/cgroups",
+        ),
+        (
+            "certificates are there",
+            "test \"$(grep -c BEGIN /etc/ssl/certs/ca-certificates.crt)\" -gt 100",
+        ),
     ] {
         let output = booted.guest.run(script, SCRIPT).unwrap();
         assert_eq!(output.status, 0, "{what}: {}", output.text);
@@ -92,9 +112,8 @@ fn earlier_failures_do_not_come_back(booted: &mut Booted) {
 
 /// From inside, and by connecting from outside.
 fn nothing_listens(booted: &mut Booted, forwards: &[Forward]) {
-    let open = booted.sh(
-        "netstat -lntu | awk '/^(tcp|udp)/ && $4 !~ /^(127\\.|::1:|::ffff:127\\.)/ { print $1, $4 }'",
-    );
+    let open = booted
+        .sh("netstat -lntu | awk '/^(tcp|udp)/ && $4 !~ /^(127\\.|::1:|::ffff:127\\.)/ { print $1, $4 }'");
     assert_eq!(open, "");
     for Forward { host, guest } in forwards {
         let mut stream = TcpStream::connect(("127.0.0.1", *host)).unwrap();
@@ -198,7 +217,9 @@ fn a_service_is_managed(booted: &mut Booted) {
     booted.sh(&format!("{service} stop"));
     let output = booted.guest.run(&format!("{service} status"), SCRIPT).unwrap();
     assert_eq!(output.status, 3, "stopped: {}", output.text);
-    booted.sh(&format!("echo 1 >/var/run/containerd.pid; {service} start && ctr version"));
+    booted.sh(&format!(
+        "echo 1 >/var/run/containerd.pid; {service} start && ctr version"
+    ));
     assert_ne!(pid(booted).trim(), "1", "a stale pid file");
 }
 
