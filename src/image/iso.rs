@@ -131,6 +131,8 @@ impl Parts<'_> {
         for name in ["xorriso", "grub-mkimage", "mformat", "mmd", "mcopy", ISOLINUX_MBR] {
             tools.find(name)?;
         }
+        // xorriso is run in another folder.
+        let out = &std::path::absolute(out).map_err(reading(out))?;
         let scratch = Scratch::in_dir(out).map_err(writing(out))?;
         let mut tree = DiskTree::new(scratch.path().join("tree"));
         tree.add_host(KERNEL, &self.base.kernel.image)?;
@@ -392,7 +394,14 @@ impl DiskTree {
         for file in &self.files {
             for (bytes, end) in [
                 (file.path.as_bytes(), b'='),
-                (file.host.as_os_str().as_bytes(), b'\n'),
+                (
+                    std::path::absolute(&file.host)
+                        .as_deref()
+                        .unwrap_or(&file.host)
+                        .as_os_str()
+                        .as_bytes(),
+                    b'\n',
+                ),
             ] {
                 for byte in bytes {
                     if b"=\\".contains(byte) {

@@ -49,9 +49,10 @@ pub fn check(
     accelerator: &str,
     time_out: Duration,
 ) -> Result<Timeline, CheckError> {
-    let is_end = |line: &str| line.starts_with(READY) || line.starts_with(NOT_READY);
+    // A prompt may stand in front.
+    let is_end = |line: &str| line.contains(READY) || line.contains(NOT_READY);
     let line = guest.wait_for_line("the end of the box's start", 0, is_end, time_out)?;
-    if line.text.starts_with(NOT_READY) {
+    if line.text.contains(NOT_READY) {
         return Err(CheckError::NotReady(line.text, guest.console().end()));
     }
     let timeline = Timeline::of_guest(guest, title, accelerator)?;

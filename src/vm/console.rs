@@ -33,7 +33,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     lines: Vec<Line>,
-    /// The last line, as far as it is there: a prompt, say.
+    /// The last line, as far as it is there.
     partial: Vec<u8>,
     partial_at: f64,
     closed: bool,
@@ -119,7 +119,7 @@ impl Console {
         text
     }
 
-    /// Waits for the first line that `is_it`, from line number `from` on.
+    /// Waits for the first whole line that `is_it`, from line number `from` on.
     pub(super) fn wait(
         &self,
         from: usize,
@@ -135,13 +135,6 @@ impl Console {
                     return Ok(line.clone());
                 }
                 next += 1;
-            }
-            let partial = clean(&state.partial);
-            if is_it(&partial) {
-                return Ok(Line {
-                    at: state.partial_at,
-                    text: partial,
-                });
             }
             if state.closed {
                 return Err(NoLine::Closed);
@@ -216,9 +209,15 @@ mod tests {
         assert_eq!(wait(2, "two"), Err(NoLine::Closed));
         let open = Console::new(Instant::now());
         assert_eq!(open.wait(0, |_| false, Duration::ZERO), Err(NoLine::TimeOut));
-        open.take(b"a prompt: ");
-        let prompt = open.wait(0, |line| line.contains("prompt"), Duration::ZERO);
-        assert_eq!(prompt.unwrap().text, "a prompt: ");
+        open.take(b"half a li");
+        assert_eq!(
+            open.wait(0, |line| line.contains("half"), Duration::ZERO),
+            Err(NoLine::TimeOut)
+        );
+        assert!(open.end().ends_with("half a li"));
+        open.take(b"ne\n");
+        let line = open.wait(0, |line| line.contains("half"), Duration::ZERO);
+        assert_eq!(line.unwrap().text, "half a line");
     }
 
     #[test]

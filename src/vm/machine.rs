@@ -1,14 +1,13 @@
 //! What a machine consists of, and the QEMU command line that makes it.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::VmError;
+use super::accelerator::Accelerator;
 use crate::doctor::find_program;
 
-/// The emulator.
-const QEMU: &str = "qemu-system-x86_64";
 /// Where Debian's package `ovmf` has the UEFI firmware.
 const OVMF: &str = "/usr/share/ovmf/OVMF.fd";
 /// The name of the port on which a root shell listens inside
@@ -52,33 +51,6 @@ pub enum Firmware {
     Bios,
     /// Debian's OVMF.
     Uefi,
-}
-
-/// Who runs the machine's instructions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Accelerator {
-    /// The processor.
-    Kvm,
-    /// QEMU, ten to twenty times as slowly.
-    Tcg,
-}
-
-impl Accelerator {
-    /// KVM where it works.
-    pub fn of_this_machine() -> Self {
-        match OpenOptions::new().read(true).write(true).open("/dev/kvm") {
-            Ok(_) => Self::Kvm,
-            Err(_) => Self::Tcg,
-        }
-    }
-
-    /// As people are told.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Kvm => "KVM",
-            Self::Tcg => "TCG (no KVM here: ten to twenty times as slow)",
-        }
-    }
 }
 
 /// A writable disk of raw bytes.
@@ -138,17 +110,11 @@ impl Machine {
     /// QEMU, and the arguments that make this machine, without the devices that
     /// its console and its shell go through.
     pub(super) fn command(&self) -> Result<(PathBuf, Vec<OsString>), VmError> {
-        let qemu = find_program(QEMU).ok_or_else(|| VmError::Missing {
-            program: QEMU.to_owned(),
-            package: "qemu-system-x86",
-        })?;
+        let qemu = qemu()?;
         let mut args = Arguments::default();
         args.add("-nodefaults -no-user-config -no-reboot -display none -vga std");
         args.add("-machine q35 -rtc base=utc -device virtio-rng-pci");
-        args.add(match self.accelerator {
-            Accelerator::Kvm => "-accel kvm -cpu host",
-            Accelerator::Tcg => "-accel tcg,thread=multi -cpu max",
-        });
+        args.add(self.accelerator.arguments());
         args.add(&format!("-m {} -smp {}", self.memory, self.cpus));
         self.add_firmware(&mut args)?;
         self.add_boot(&mut args);
@@ -221,6 +187,15 @@ impl Machine {
         args.pair("-netdev", option);
         args.add("-device virtio-net-pci,netdev=net,romfile=");
     }
+}
+
+/// Where QEMU is.
+pub(super) fn qemu() -> Result<PathBuf, VmError> {
+    let program = "qemu-system-x86_64";
+    find_program(program).ok_or_else(|| VmError::Missing {
+        program: program.to_owned(),
+        package: "qemu-system-x86",
+    })
 }
 
 /// A command line under way.

@@ -5,6 +5,7 @@
 //! has a time-out, which tells how the console ended. A machine is a process
 //! group of its own and ends with the [`Guest`] that stands for it.
 
+mod accelerator;
 mod check;
 mod console;
 mod disk;
@@ -17,10 +18,11 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use accelerator::Accelerator;
 pub use check::{CheckError, check};
 pub use console::{Console, Line};
 pub use disk::create_data_disk;
-pub use machine::{Accelerator, Boot, Bus, Disk, Firmware, Forward, Machine};
+pub use machine::{Boot, Bus, Disk, Firmware, Forward, Machine};
 pub use process::Guest;
 pub use shell::{Output, Shell};
 

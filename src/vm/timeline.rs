@@ -11,8 +11,8 @@ use super::{Guest, VmError};
 /// For asking a machine that is up.
 const TIME_OUT: Duration = Duration::from_secs(300);
 
-/// What marks an event on the console: how its line begins, and what kind of
-/// event it tells of. Source: the lines that iso/boot/start.sh prints.
+/// What marks an event on the console, and what kind of event it tells of; a
+/// prompt may stand in front. Source: the lines that iso/boot/start.sh prints.
 const MARKS: &[(&str, Kind)] = &[
     ("tcforge: service ", Kind::Service),
     ("tcforge: ready", Kind::Ready),
@@ -174,7 +174,7 @@ impl Kind {
 
 fn event(line: &Line) -> Option<Event> {
     MARKS.iter().find_map(|(mark, kind)| {
-        let rest = line.text.strip_prefix(mark)?;
+        let (_, rest) = line.text.split_once(mark)?;
         let name = match kind {
             Kind::Ready => "ready",
             Kind::Failure => "not ready",
@@ -240,8 +240,8 @@ mod tests {
     fn events_are_found_among_other_lines() {
         let lines = [
             line(0.1, "SeaBIOS"),
-            line(0.6, "Command line: tcforge: ready"),
-            line(4.0, "tcforge: service containerd answers"),
+            line(0.6, "tcforge: already"),
+            line(4.0, "tc@box:~$ tcforge: service containerd answers"),
             line(
                 4.5,
                 "tcforge: service vscodeonline answers: http://127.0.0.1:5000",

@@ -226,8 +226,7 @@ impl Booted {
 
     /// The line in which the box says how its start came out.
     pub(crate) fn wait_for_verdict(&mut self) -> String {
-        let is_end =
-            |line: &str| line.starts_with("tcforge: ready") || line.starts_with("tcforge: not ready");
+        let is_end = |line: &str| line.contains("tcforge: ready") || line.contains("tcforge: not ready");
         let line = self
             .guest
             .wait_for_line("the end of the box's start", 0, is_end, BOOT);

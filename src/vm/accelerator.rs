@@ -1,0 +1,103 @@
+//! Whether machines run on the processor or are emulated.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::machine::{escaped, qemu};
+
+/// Who runs the machine's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accelerator {
+    /// The processor.
+    Kvm,
+    /// QEMU, ten to twenty times as slowly.
+    Tcg,
+}
+
+impl Accelerator {
+    /// KVM where it works. That there is a /dev/kvm does not say so (a virtual
+    /// machine may have one that fails): a machine of one instruction tells.
+    pub fn of_this_machine() -> Self {
+        static FOUND: OnceLock<Accelerator> = OnceLock::new();
+        *FOUND.get_or_init(|| {
+            let there = OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
+            match there && runs("-accel kvm -cpu host").unwrap_or(false) {
+                true => Self::Kvm,
+                false => Self::Tcg,
+            }
+        })
+    }
+
+    /// QEMU's arguments.
+    pub(super) fn arguments(self) -> &'static str {
+        match self {
+            Self::Kvm => "-accel kvm -cpu host",
+            Self::Tcg => "-accel tcg,thread=multi -cpu max",
+        }
+    }
+
+    /// As people are told.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Kvm => "KVM",
+            Self::Tcg => "TCG (no working KVM here: ten to twenty times as slow)",
+        }
+    }
+}
+
+/// A boot sector that ends the machine: `mov al, 16; out 0xf4, al`.
+const END: [u8; 4] = [0xb0, 16, 0xe6, 0xf4];
+/// What QEMU ends with then: twice the number, and one.
+const ENDED: i32 = 33;
+/// Longer than any machine takes from its start to its boot sector.
+const TIME_OUT: Duration = Duration::from_secs(30);
+/// How often the end is looked for.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Whether a machine with these arguments gets as far as its boot sector.
+fn runs(arguments: &str) -> io::Result<bool> {
+    let Ok(qemu) = qemu() else { return Ok(false) };
+    let folder = tempfile::tempdir()?;
+    let disk = folder.path().join("disk");
+    let mut sector = [0; 512];
+    sector[..END.len()].copy_from_slice(&END);
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    fs::write(&disk, sector)?;
+    let mut drive = std::ffi::OsString::from("format=raw,if=ide,file=");
+    drive.push(escaped(&disk));
+    let mut child = Command::new(qemu)
+        .args(arguments.split(' '))
+        .args("-nodefaults -no-user-config -display none -m 16".split(' '))
+        .args("-device isa-debug-exit,iobase=0xf4,iosize=1".split(' '))
+        .arg("-drive")
+        .arg(drive)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let deadline = Instant::now() + TIME_OUT;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.code() == Some(ENDED));
+        }
+        thread::sleep(POLL);
+    }
+    child.kill()?;
+    child.wait()?;
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_is_told_from_what_does_not() {
+        assert!(runs(Accelerator::Tcg.arguments()).unwrap());
+        assert!(!runs("-accel no-such-thing").unwrap());
+    }
+}
