@@ -94,7 +94,10 @@ fn devices() -> Result<Vec<Device>, BaseError> {
 /// The target of a link in a directory that leads to a program, both by their
 /// paths from the root.
 fn target(directory: &str, program: &str) -> String {
-    match program.strip_prefix(directory).and_then(|rest| rest.strip_prefix('/')) {
+    match program
+        .strip_prefix(directory)
+        .and_then(|rest| rest.strip_prefix('/'))
+    {
         Some(beside) => beside.to_owned(),
         None => "../".repeat(directory.split('/').count()) + program,
     }
