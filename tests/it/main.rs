@@ -10,6 +10,7 @@
 
 mod archive;
 mod audit;
+mod base;
 mod build;
 mod cli;
 mod fetch;

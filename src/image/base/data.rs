@@ -98,8 +98,8 @@ pub(super) struct Mini {
     #[serde(rename = "package")]
     pub(super) packages: Vec<Package>,
     pub(super) interpreter: Interpreter,
-    /// Commands of busybox, by directory.
-    pub(super) applets: BTreeMap<String, Vec<String>>,
+    /// Commands of a busybox, by its path and theirs.
+    pub(super) applets: BTreeMap<String, BTreeMap<String, Vec<String>>>,
     /// Targets, by path.
     pub(super) links: BTreeMap<String, String>,
     /// Mode and owner, by path.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::data::{Bases, Mini};
 use super::modules::{self, Selection};
+use super::prepared::Prepared;
 use super::{BaseError, Kernel, Loader, bzimage, cpio};
 use crate::archive::{self, Format, Limits};
 use crate::fetch::Cached;
@@ -113,9 +114,27 @@ impl Loader<'_> {
     /// selects.
     pub(super) fn debian_kernel(&self) -> Result<Kernel, BaseError> {
         let bases: Bases = self.project.read_toml(Bases::FILE)?;
-        let selection: Selection = self.project.read_toml(Mini::MODULES)?;
         let package = self.package(&Lock::load(self.project)?, &bases.kernel.package)?;
-        let tree = self.unpack(&bases.kernel.package.to_string(), &package, &mut spool()?)?;
+        let selection = self.project.read(Mini::MODULES)?;
+        let inputs: [&[u8]; 3] = [
+            package.sha256.as_bytes(),
+            bases.kernel.image.as_bytes(),
+            &selection,
+        ];
+        let prepared = Prepared::new(self.fetcher.cache().root(), &inputs);
+        if let Some(kernel) = prepared.load(self.scratch)? {
+            return Ok(kernel);
+        }
+        let kernel = self.unpack_kernel(&bases, &package)?;
+        prepared.keep(&kernel)?;
+        Ok(kernel)
+    }
+
+    fn unpack_kernel(&self, bases: &Bases, package: &Cached) -> Result<Kernel, BaseError> {
+        let selection: Selection = self.project.read_toml(Mini::MODULES)?;
+        let name = bases.kernel.package.to_string();
+        let _task = self.progress.start(&format!("unpacking {name}"), None);
+        let tree = self.unpack(&name, package, &mut spool()?)?;
         let image = self.scratch.join(IMAGE);
         write_file(&tree, &bases.kernel.image, &image)?;
         let release = bzimage::release_of(&image)?;

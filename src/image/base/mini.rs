@@ -13,9 +13,6 @@ use crate::image::initrd::{Device, Part, Tree};
 use crate::recipe::{Glob, Lock, Rule, Target, place};
 use crate::stage::{Content, Kind, Node, Owner, Spool, Stage, TreePath};
 
-/// What busybox is called from a directory: enough `..`, then its path.
-const BUSYBOX: &str = "bin/busybox";
-
 impl Loader<'_> {
     /// The root filesystem of `mini`.
     pub(super) fn mini(&self) -> Result<Root, BaseError> {
@@ -27,10 +24,12 @@ impl Loader<'_> {
             self.place(package, &lock, &mut spool, &mut stage)?;
         }
         set_interpreters(&mut stage, &mini.interpreter)?;
-        for (directory, names) in &mini.applets {
-            for name in names {
-                let link = Node::symlink(to_busybox(directory));
-                stage.insert(path(&format!("{directory}/{name}"))?, link)?;
+        for (program, directories) in &mini.applets {
+            for (directory, names) in directories {
+                for name in names {
+                    let link = Node::symlink(target(directory, program));
+                    stage.insert(path(&format!("{directory}/{name}"))?, link)?;
+                }
             }
         }
         for (link, target) in &mini.links {
@@ -92,11 +91,15 @@ fn devices() -> Result<Vec<Device>, BaseError> {
     ])
 }
 
-/// The target of a link in a directory that leads to busybox.
-fn to_busybox(directory: &str) -> String {
-    match directory {
-        "bin" => "busybox".to_owned(),
-        _ => "../".repeat(directory.split('/').count()) + BUSYBOX,
+/// The target of a link in a directory that leads to a program, both by their
+/// paths from the root.
+fn target(directory: &str, program: &str) -> String {
+    match program
+        .strip_prefix(directory)
+        .and_then(|rest| rest.strip_prefix('/'))
+    {
+        Some(beside) => beside.to_owned(),
+        None => "../".repeat(directory.split('/').count()) + program,
     }
 }
 
@@ -218,15 +221,16 @@ mod tests {
     }
 
     #[test]
-    fn links_lead_to_busybox() {
-        for (directory, target) in [
+    fn links_lead_to_their_program() {
+        const BUSYBOX: &str = "bin/busybox";
+        for (directory, wanted) in [
             ("bin", "busybox"),
             ("sbin", "../bin/busybox"),
             ("usr/bin", "../../bin/busybox"),
         ] {
             let link = path(&format!("{directory}/x")).unwrap();
-            assert_eq!(to_busybox(directory), target);
-            assert_eq!(link.resolve_link(target.as_bytes()), Some(path(BUSYBOX).unwrap()));
+            assert_eq!(target(directory, BUSYBOX), wanted);
+            assert_eq!(link.resolve_link(wanted.as_bytes()), Some(path(BUSYBOX).unwrap()));
         }
     }
 

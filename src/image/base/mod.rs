@@ -13,6 +13,7 @@ mod kernel;
 mod mini;
 mod modinfo;
 mod modules;
+mod prepared;
 mod rootfs;
 mod tinycore;
 

@@ -34,7 +34,7 @@ pub(super) fn read(path: &Path, data: &Archive) -> Result<Tree, BaseError> {
             wanted: data.sha256.to_string(),
         });
     }
-    let mut tree = unpack(&bytes).map_err(failed)?;
+    let mut tree = unpack(MultiGzDecoder::new(&bytes[..])).map_err(failed)?;
     for restore in &data.restore {
         let wrong = |reason: String| BaseError::Restore {
             path: restore.path.clone(),
@@ -76,11 +76,12 @@ fn replace(mut text: String, all: &[Replace]) -> Result<String, String> {
     Ok(text)
 }
 
-fn unpack(bytes: &[u8]) -> io::Result<Tree> {
+/// Reads a tar archive that is known to be right.
+pub(super) fn unpack(archive: impl Read) -> io::Result<Tree> {
     let mut tree = Tree::default();
     // The contents of files that later entries may be hard links to.
     let mut files = BTreeMap::new();
-    for entry in tar::Archive::new(MultiGzDecoder::new(bytes)).entries()? {
+    for entry in tar::Archive::new(archive).entries()? {
         let mut entry = entry?;
         let path = TreePath::parse(entry.path_bytes()).map_err(invalid)?;
         let (mode, owner) = metadata(entry.header())?;

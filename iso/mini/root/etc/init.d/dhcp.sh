@@ -7,5 +7,6 @@ for entry in /sys/class/net/eth*; do
     card=${entry##*/}
     [ -e "$entry" ] || continue
     ifconfig "$card" | grep -q 'inet addr' && continue
-    udhcpc -b -i "$card" -x "hostname:$(hostname)" -p "/var/run/udhcpc.$card.pid" >/dev/null 2>&1 &
+    udhcpc -b -i "$card" -x "hostname:$(hostname)" -p "/var/run/udhcpc.$card.pid" \
+        -s /usr/share/udhcpc/default.script >/dev/null 2>&1 &
 done
