@@ -1,6 +1,6 @@
 //! Appliances: what an image holds and does, `iso/NAME.toml`.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
@@ -361,20 +361,18 @@ impl Check<'_> {
     }
 
     fn files(&mut self, files: &[WrittenFile]) -> Vec<File> {
-        let mut seen = BTreeMap::new();
+        let mut seen = BTreeSet::new();
         let mut checked = Vec::new();
         for (index, file) in files.iter().enumerate() {
             let at = At::default().key("file").item(index);
-            let Some(path) = self.path(at.key("path"), &file.path) else {
-                continue;
-            };
-            if seen.insert(path.clone(), index).is_some() {
+            let path = self.path(at.key("path"), &file.path);
+            if path.as_ref().is_some_and(|path| !seen.insert(path.clone())) {
                 self.fault(at.key("path"), Fault::TwoFiles(file.path.clone()));
             }
             let mode = self.note(at.key("mode"), mode(file.mode.as_deref()));
             let owner = self.note(at.key("owner"), owner(file.owner.as_deref()));
             let content = self.content(&at, file);
-            if let (Some(mode), Some(owner), Some(content)) = (mode, owner, content) {
+            if let (Some(path), Some(mode), Some(owner), Some(content)) = (path, mode, owner, content) {
                 checked.push(File {
                     path,
                     content,

@@ -46,8 +46,6 @@ const FAT_OVERHEAD: u64 = 32 * 1024;
 /// Its shape: heads, and sectors of 512 bytes on each. The smallest cylinder that
 /// is whole in the ISO's blocks of 2048.
 const FAT_SHAPE: (u64, u64) = (2, 8);
-/// The partition type "EFI system" (UEFI specification, 5.3.3).
-const EFI_SYSTEM: &str = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
 
 /// Everything that an ISO is made of.
 pub struct Parts<'a> {
@@ -131,9 +129,9 @@ impl Parts<'_> {
         for name in ["xorriso", "grub-mkimage", "mformat", "mmd", "mcopy", ISOLINUX_MBR] {
             tools.find(name)?;
         }
-        // xorriso is run in another folder.
-        let out = &std::path::absolute(out).map_err(reading(out))?;
-        let scratch = Scratch::in_dir(out).map_err(writing(out))?;
+        // The outside programs run in a folder of their own.
+        let whole = std::path::absolute(out).map_err(writing(out))?;
+        let scratch = Scratch::in_dir(&whole).map_err(writing(out))?;
         let mut tree = DiskTree::new(scratch.path().join("tree"));
         tree.add_host(KERNEL, &self.base.kernel.image)?;
         self.write_initrds(&mut tree)?;
@@ -249,7 +247,7 @@ impl Parts<'_> {
         )?;
         tools::run(fat("mmd")?.args(["::/EFI", "::/EFI/BOOT"]))?;
         tools::run(fat("mcopy")?.arg(&program).arg("::/EFI/BOOT/BOOTX64.EFI"))?;
-        Ok(())
+        tree.add_host(EFI_IMAGE, &image)
     }
 
     fn write_iso(&self, tree: &DiskTree, tools: &Tools, made: &Path) -> Result<(), IsoError> {
@@ -258,7 +256,6 @@ impl Parts<'_> {
         let weights = tree.folder.join("weights");
         fs::write(&paths, tree.grafts()).map_err(writing(&paths))?;
         fs::write(&weights, tree.weights()).map_err(writing(&weights))?;
-        let efi_image = tree.folder.join(EFI_IMAGE);
         let mut command = tools.command("xorriso", &tree.folder)?;
         command.args(["-as", "mkisofs", "-quiet", "-volid", VOLUME]);
         command.args(["-rational-rock", "-no-pad", "-graft-points"]);
@@ -279,10 +276,8 @@ impl Parts<'_> {
         command.args(["-eltorito-catalog", &format!("{ISOLINUX}/boot.cat")]);
         command.args(["-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]);
         command.arg("-isohybrid-mbr").arg(tools.find(ISOLINUX_MBR)?);
-        command.args(["-partition_offset", "16", "-append_partition", "2", EFI_SYSTEM]);
-        command.arg(&efi_image);
-        command.args(["-appended_part_as_gpt", "-eltorito-alt-boot"]);
-        command.args(["-e", "--interval:appended_partition_2:all::", "-no-emul-boot"]);
+        command.args(["-eltorito-alt-boot", "-e", EFI_IMAGE, "-no-emul-boot"]);
+        command.arg("-isohybrid-gpt-basdat");
         command.arg("-output").arg(made).arg("-path-list").arg(&paths);
         tools::run(&mut command)?;
         Ok(())
@@ -331,7 +326,7 @@ impl DiskTree {
         self.size += size;
         self.files.push(DiskFile {
             path: path.to_owned(),
-            host: host.to_owned(),
+            host: std::path::absolute(host).unwrap_or_else(|_| host.to_owned()),
             sha256,
         });
     }
@@ -394,14 +389,7 @@ impl DiskTree {
         for file in &self.files {
             for (bytes, end) in [
                 (file.path.as_bytes(), b'='),
-                (
-                    std::path::absolute(&file.host)
-                        .as_deref()
-                        .unwrap_or(&file.host)
-                        .as_os_str()
-                        .as_bytes(),
-                    b'\n',
-                ),
+                (file.host.as_os_str().as_bytes(), b'\n'),
             ] {
                 for byte in bytes {
                     if b"=\\".contains(byte) {

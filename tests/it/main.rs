@@ -15,6 +15,7 @@ mod build;
 mod cli;
 mod fetch;
 mod initd;
+mod iso;
 mod mirror;
 mod pack;
 mod recipe;

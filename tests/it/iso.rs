@@ -1,0 +1,445 @@
+//! Images, put together from a base made by hand.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use tcforge::digest::Sha256;
+use tcforge::image::appliance::Appliance;
+use tcforge::image::base::{BootBase, Kernel};
+use tcforge::image::initrd::{Device, Part, Tree};
+use tcforge::image::{ImageError, Made, Request, make};
+use tcforge::progress::Silent;
+use tcforge::project::Project;
+use tcforge::recipe::SourceFile;
+use tcforge::stage::{Content, Node, Owner, Stage, TreePath};
+use tempfile::TempDir;
+
+use super::world::{World, chmod};
+
+const RELEASE: &str = "1.2.3-test";
+
+fn path(name: &str) -> TreePath {
+    TreePath::parse(name).unwrap()
+}
+
+fn stage(files: &[(&str, &str)]) -> Stage {
+    let mut stage = Stage::new();
+    for (name, text) in files {
+        stage
+            .insert(path(name), Node::file(Content::bytes(*text), 0o644))
+            .unwrap();
+    }
+    stage
+}
+
+/// A base that boots nothing, with one module as a file and one built in.
+fn base(folder: &Path) -> BootBase {
+    fs::write(folder.join("vmlinuz"), "a kernel").unwrap();
+    let mut root = Tree {
+        stage: stage(&[("etc/hostname", "box\n")]),
+        devices: Vec::new(),
+    };
+    root.stage.insert(path("dev"), Node::directory()).unwrap();
+    root.devices.push(Device {
+        path: path("dev/console"),
+        block: false,
+        major: 5,
+        minor: 1,
+        mode: 0o600,
+        owner: Owner::ROOT,
+    });
+    let modules = format!("lib/modules/{RELEASE}");
+    BootBase {
+        name: "mini".to_owned(),
+        title: "a test".to_owned(),
+        kernel: Kernel {
+            image: folder.join("vmlinuz"),
+            release: RELEASE.to_owned(),
+            modules: stage(&[
+                (&format!("{modules}/kernel/net/bridge.ko"), "m"),
+                (
+                    &format!("{modules}/modules.builtin"),
+                    "kernel/net/br_netfilter.ko\n",
+                ),
+            ]),
+        },
+        root: vec![Part::Tree(root)],
+    }
+}
+
+/// Puts an extension that needs others into a folder.
+fn extension(folder: &Path, name: &str, needs: &str, list: &str) {
+    fs::write(folder.join(name), format!("the image {name}")).unwrap();
+    fs::write(folder.join(format!("{name}.list")), list).unwrap();
+    if !needs.is_empty() {
+        fs::write(folder.join(format!("{name}.dep")), needs).unwrap();
+    }
+}
+
+const APPLIANCE: &str = "title = \"It's a test\"\nextensions = ['daemon.tcz']\n\
+    persistent = ['var/lib/daemon']\n[[service]]\nname = 'daemon'\n";
+
+/// A folder with the base and two extensions, and what was made of them.
+struct Bench {
+    folder: TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        extension(
+            folder.path(),
+            "daemon.tcz",
+            "lib.tcz\nnet-bridging-KERNEL.tcz\n",
+            "/usr/local/etc/init.d/daemon\n",
+        );
+        extension(folder.path(), "lib.tcz", "", "/usr/local/lib/lib.so\n");
+        fs::create_dir(folder.path().join("out")).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn make(&self, text: &str, time: u32) -> Result<Made, ImageError> {
+        let project = Project::in_folder(self.path());
+        let appliance = Appliance::parse("box", &SourceFile::new("box.toml", text), &project).unwrap();
+        make(&Request {
+            project: &project,
+            appliance: &appliance,
+            base: &base(self.path()),
+            folders: &[self.path().to_owned()],
+            out: &self.path().join("out"),
+            time,
+            progress: &Silent,
+        })
+    }
+
+    fn iso(&self) -> std::path::PathBuf {
+        self.path().join("out/box.iso")
+    }
+
+    /// What is in `out`: no half-made thing.
+    fn made(&self) -> Vec<String> {
+        super::world::names(&self.path().join("out"))
+    }
+}
+
+fn output(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The files of an ISO, as xorriso reads them back: path and mode, owner.
+fn files(iso: &Path) -> BTreeMap<String, String> {
+    let text = output(
+        Command::new("xorriso")
+            .args(["-report_about", "FATAL", "-indev"])
+            .arg(iso)
+            .args(["-find", "/", "-type", "f", "-exec", "lsdl", "--"]),
+    );
+    let lines = text.lines().map(|line| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let name = words[words.len() - 1].trim_matches('\'').to_owned();
+        (name, format!("{} {}:{}", words[0], words[2], words[3]))
+    });
+    lines.collect()
+}
+
+fn content(iso: &Path, file: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy");
+    output(
+        Command::new("xorriso")
+            .args(["-report_about", "FATAL", "-osirrox", "on", "-indev"])
+            .arg(iso)
+            .args(["-extract", file])
+            .arg(&copy),
+    );
+    fs::read(copy).unwrap()
+}
+
+fn text(iso: &Path, file: &str) -> String {
+    String::from_utf8(content(iso, file)).unwrap()
+}
+
+#[test]
+fn the_disk_is_laid_out_as_tiny_cores() {
+    let bench = Bench::new();
+    let made = bench.make(APPLIANCE, 0).unwrap();
+    assert_eq!(made.iso.path, bench.iso());
+    assert_eq!(made.iso.sha256, Sha256::of(&fs::read(bench.iso()).unwrap()));
+    let files = files(&bench.iso());
+    let marker = files
+        .keys()
+        .find(|name| name.starts_with("/boot/tcforge/"))
+        .unwrap();
+    let wanted = [
+        "/boot/corepure64.gz",
+        "/boot/grub/efi.img",
+        "/boot/grub/grub.cfg",
+        "/boot/isolinux/isolinux.bin",
+        "/boot/isolinux/isolinux.cfg",
+        "/boot/isolinux/ldlinux.c32",
+        "/boot/isolinux/libcom32.c32",
+        "/boot/isolinux/libutil.c32",
+        "/boot/isolinux/menu.c32",
+        "/boot/tcforge.gz",
+        marker,
+        "/boot/vmlinuz64",
+        "/cde/onboot.lst",
+        "/cde/optional/daemon.tcz",
+        "/cde/optional/daemon.tcz.dep",
+        "/cde/optional/daemon.tcz.list",
+        "/cde/optional/daemon.tcz.md5.txt",
+        "/cde/optional/lib.tcz",
+        "/cde/optional/lib.tcz.list",
+        "/cde/optional/lib.tcz.md5.txt",
+        "/cde/optional/net-bridging-1.2.3-test.tcz",
+        "/cde/optional/net-bridging-1.2.3-test.tcz.info",
+        "/cde/optional/net-bridging-1.2.3-test.tcz.list",
+        "/cde/optional/net-bridging-1.2.3-test.tcz.md5.txt",
+        "/cde/optional/net-bridging-1.2.3-test.tcz.spdx.json",
+        "/cde/optional/net-bridging-1.2.3-test.tcz.tree",
+    ];
+    assert_eq!(files.keys().collect::<Vec<_>>(), wanted);
+    for (name, values) in &files {
+        assert_eq!(values, "-r--r--r-- 0:0", "{name}");
+    }
+    assert_eq!(
+        text(&bench.iso(), "/cde/onboot.lst"),
+        "lib.tcz\nnet-bridging-1.2.3-test.tcz\ndaemon.tcz\n"
+    );
+    assert_eq!(text(&bench.iso(), "/boot/vmlinuz64"), "a kernel");
+    let sum = text(&bench.iso(), "/cde/optional/lib.tcz.md5.txt");
+    assert!(sum.ends_with("  lib.tcz\n"), "{sum}");
+    assert_eq!(bench.made(), ["box.iso"]);
+}
+
+#[test]
+fn it_boots_by_bios_and_uefi_from_a_cd_and_as_a_disk() {
+    let bench = Bench::new();
+    bench.make(APPLIANCE, 0).unwrap();
+    let report = output(
+        Command::new("xorriso")
+            .args(["-report_about", "FATAL", "-indev"])
+            .arg(bench.iso())
+            .args(["-report_el_torito", "plain", "-report_system_area", "plain"]),
+    );
+    for line in [
+        "El Torito boot img :   1  BIOS  y   none",
+        "El Torito boot img :   2  UEFI  y   none",
+        "El Torito img opts :   1  boot-info-table isohybrid-suitable",
+        "El Torito img path :   2  /boot/grub/efi.img",
+        "System area summary: MBR isohybrid",
+        "GPT",
+    ] {
+        assert!(report.contains(line), "{line:?} is not in\n{report}");
+    }
+    // GRUB for UEFI lies where firmware looks for it on any disk.
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("efi.img");
+    fs::write(&image, content(&bench.iso(), "/boot/grub/efi.img")).unwrap();
+    let program = folder.path().join("grub");
+    output(
+        Command::new("mcopy")
+            .arg("-i")
+            .arg(&image)
+            .arg("::/EFI/BOOT/BOOTX64.EFI")
+            .arg(&program),
+    );
+    let program = fs::read(program).unwrap();
+    assert_eq!(program[..2], *b"MZ");
+    let marker = files(&bench.iso());
+    let marker = marker
+        .keys()
+        .find(|name| name.starts_with("/boot/tcforge/"))
+        .unwrap();
+    assert!(
+        program
+            .windows(marker.len())
+            .any(|bytes| bytes == marker.as_bytes())
+    );
+}
+
+/// Reads an initrd of an ISO by busybox: mode, owner and name of each entry.
+fn listing(iso: &Path, initrd: &str) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("initrd.gz");
+    fs::write(&archive, content(iso, initrd)).unwrap();
+    // Each part is an archive of its own; busybox reads one.
+    let script = "gzip -dc \"$1\" | busybox cpio -tv";
+    let text = output(Command::new("sh").args(["-c", script, "sh"]).arg(&archive));
+    let lines = text.lines().map(|line| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        format!("{} {} {}", words[0], words[1], words[words.len() - 1])
+    });
+    lines.collect()
+}
+
+#[test]
+fn initrds_are_read_back_by_busybox() {
+    let bench = Bench::new();
+    bench.make(APPLIANCE, 0).unwrap();
+    assert_eq!(
+        listing(&bench.iso(), "/boot/corepure64.gz"),
+        [
+            "drwxr-xr-x 0/0 .",
+            "drwxr-xr-x 0/0 dev",
+            "crw------- 0/0 dev/console",
+            "drwxr-xr-x 0/0 etc",
+            "-rw-r--r-- 0/0 etc/hostname",
+        ]
+    );
+    let overlay = listing(&bench.iso(), "/boot/tcforge.gz");
+    for line in [
+        "drwxrwsr-x 0/50 opt",
+        "-rwxr-xr-x 0/0 opt/bootlocal.sh",
+        "-rw-r--r-- 0/0 etc/tcforge/services",
+        "-rwxr-xr-x 0/0 usr/sbin/tcforge-start",
+    ] {
+        assert!(
+            overlay.iter().any(|one| one == line),
+            "{line:?} is not in {overlay:#?}"
+        );
+    }
+}
+
+#[test]
+fn the_same_inputs_give_the_same_bytes() {
+    let (first, second) = (Bench::new(), Bench::new());
+    // Inode numbers, times and modes of what it is made of differ.
+    for name in ["lib.tcz", "daemon.tcz"] {
+        let (old, new) = (second.path().join(name), second.path().join("new"));
+        fs::copy(&old, &new).unwrap();
+        fs::rename(&new, &old).unwrap();
+        filetime::set_file_mtime(&old, filetime::FileTime::from_unix_time(1, 0)).unwrap();
+        chmod(&old, 0o600);
+    }
+    let first_iso = first.make(APPLIANCE, 1_600_000_000).unwrap().iso;
+    let second_iso = second.make(APPLIANCE, 1_600_000_000).unwrap().iso;
+    assert_eq!(first_iso.sha256, second_iso.sha256);
+    assert_ne!(first.make(APPLIANCE, 0).unwrap().iso.sha256, first_iso.sha256);
+}
+
+#[test]
+fn a_failure_leaves_the_old_image_and_nothing_else() {
+    let bench = Bench::new();
+    fs::write(bench.iso(), "the old one").unwrap();
+    fs::remove_file(bench.path().join("lib.tcz")).unwrap();
+    let error = bench.make(APPLIANCE, 0).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the disk would not be complete: `lib.tcz` (needed by daemon.tcz) is missing"
+    );
+    extension(bench.path(), "lib.tcz", "", "");
+    extension(bench.path(), "daemon.tcz", "ipv6-netfilter-KERNEL.tcz\n", "");
+    let error = bench.make(APPLIANCE, 0).unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message.starts_with("the kernel 1.2.3-test has no nf_conntrack, "),
+        "{message}"
+    );
+    assert!(
+        message.ends_with("stands for (needed by daemon.tcz)"),
+        "{message}"
+    );
+    assert_eq!(bench.made(), ["box.iso"]);
+    assert_eq!(fs::read(bench.iso()).unwrap(), b"the old one");
+}
+
+#[test]
+fn container_images_travel_in_an_extension() {
+    let bench = Bench::new();
+    fs::write(bench.path().join("hello.tar"), "an image").unwrap();
+    fs::write(bench.path().join("gateway.tar"), "another").unwrap();
+    let text = format!(
+        "{APPLIANCE}[[image]]\nfile = 'hello.tar'\nnamespace = 'default'\n\
+         [[image]]\nfile = 'gateway.tar'\nnamespace = 'openfaas'\n"
+    );
+    let made = bench.make(&text, 0).unwrap();
+    assert_eq!(made.extensions.last().unwrap().name, "box-images.tcz");
+    let image = bench.path().join("images.tcz");
+    fs::write(&image, content(&bench.iso(), "/cde/optional/box-images.tcz")).unwrap();
+    let listing = super::world::listing(&image);
+    for file in [
+        "-rw-r--r-- 0/0 /usr/local/share/faasd/images/gateway.tar",
+        "-rw-r--r-- 0/0 /usr/local/share/tcforge/images/default/hello.tar",
+    ] {
+        assert!(
+            listing.iter().any(|line| line == file),
+            "{file:?} is not in {listing:#?}"
+        );
+    }
+}
+
+#[test]
+fn mistakes_in_an_appliance_are_shown_where_they_are() {
+    let world = World::new();
+    world.write(
+        "project/iso/box.toml",
+        "title = \"Box\"\nextensions = [\"daemon\"]\nchannels = [\"tset\"]\nboot-codes = [\"a b\"]\n\
+         listen = [\"8080\"]\n[[file]]\npath = \"/etc/x\"\nmode = \"9\"\nowner = \"tc\"\n",
+    );
+    let run = world.run(&["iso", "box"]);
+    assert_eq!(run.code, Some(1));
+    for message in [
+        "`daemon` is not the name of an extension",
+        "write it as a .dep file does: `daemon.tcz`",
+        "there is no channel `tset`",
+        "did you mean `test`?",
+        "`a b` cannot be a boot code",
+        "`8080` is not a port",
+        "`/etc/x` cannot be a path in an extension: the name is absolute",
+        "`9` is not a mode",
+        "`tc` is not an owner",
+        "the file has no origin; exactly one is needed",
+        "box.toml:2:15",
+    ] {
+        assert!(
+            run.stderr.contains(message),
+            "{message:?} is not in\n{}",
+            run.stderr
+        );
+    }
+    world.write("project/iso/box.toml", "titel = \"Box\"\nextensions = []\n");
+    let run = world.run(&["iso", "box"]);
+    assert!(run.stderr.contains("there is no key `titel`"), "{}", run.stderr);
+    assert!(run.stderr.contains("did you mean `title`?"), "{}", run.stderr);
+    world
+        .run(&["iso", "bxo"])
+        .failed("error: there is no appliance `bxo`\nhint: did you mean `box`?\n");
+    assert_eq!(world.names("project/out"), [""; 0]);
+}
+
+#[test]
+fn the_built_in_appliances_are_right() {
+    let project = Project::built_in();
+    for name in ["appliance", "demo", "minimal"] {
+        let appliance = Appliance::load(&project, name).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        for code in ["noembed", "cde", "nozswap", "waitusb=10:LABEL=TCFORGE"] {
+            assert!(
+                appliance.boot_codes.iter().any(|one| one == code),
+                "{name}: {code}"
+            );
+        }
+    }
+    let order = Appliance::load(&project, "appliance").unwrap().services;
+    let names: Vec<_> = order.iter().map(|service| service.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "containerd",
+            "buildkit",
+            "faasd-provider",
+            "faasd",
+            "vscodeonline"
+        ]
+    );
+}
