@@ -23,6 +23,7 @@ pub use report::{Check, Finding, Level, Report};
 pub use rules::{LicenseRules, Limits, Rules, ScriptRules};
 
 use crate::base::Base;
+use crate::guard::guarded;
 use crate::project::{Project, ProjectError};
 use crate::stage::TreePath;
 use checks::Context;
@@ -165,6 +166,17 @@ fn refuse_twice(files: &[PathBuf]) -> Result<(), AuditError> {
     Ok(())
 }
 
+/// Reads an extension. The library that reads images is not ours, and panics on
+/// some that were made to that end.
+fn read(file: &Path, rules: &Rules) -> Result<Subject, Unreadable> {
+    guarded(|| Subject::read(file, rules)).unwrap_or_else(|| {
+        Err(Unreadable::Image(format!(
+            "`{}` is damaged: its tables lead the reader astray",
+            file.display()
+        )))
+    })
+}
+
 /// Reads extensions on all cores, in the order of `files`.
 fn read_all(files: &[PathBuf], rules: &Rules) -> Vec<Result<Subject, Unreadable>> {
     let next = AtomicUsize::new(0);
@@ -174,7 +186,7 @@ fn read_all(files: &[PathBuf], rules: &Rules) -> Vec<Result<Subject, Unreadable>
             let number = next.fetch_add(1, Ordering::Relaxed);
             files.get(number).map(|file| (number, file))
         } {
-            let subject = Subject::read(file.1, rules);
+            let subject = read(file.1, rules);
             let mut done = done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             done.insert(file.0, subject);
         }
@@ -212,7 +224,7 @@ fn fetch_dependencies(shelf: &mut Shelf, files: &[PathBuf], base: &Base, options
             }
             let mut paths = folders.iter().map(|folder| folder.join(&name));
             if let Some(path) = paths.find(|path| path.is_file())
-                && let Ok(subject) = Subject::read(&path, &options.rules)
+                && let Ok(subject) = read(&path, &options.rules)
             {
                 shelf.insert(name.clone(), subject);
             }
