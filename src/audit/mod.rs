@@ -24,6 +24,7 @@ pub use rules::{LicenseRules, Limits, Rules, ScriptRules};
 pub use subject::Made;
 
 use crate::base::Base;
+use crate::guard::guarded;
 use crate::project::{Project, ProjectError};
 use crate::stage::TreePath;
 use checks::Context;
@@ -92,7 +93,7 @@ pub enum AuditError {
 pub fn check(files: &[PathBuf], base: &Base, options: &Options) -> Result<Vec<Report>, AuditError> {
     let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
     refuse_twice(&files)?;
-    let subjects = on_all_cores(&files, |file| Subject::read(file, &options.rules));
+    let subjects = on_all_cores(&files, |file| read(file, &options.rules));
     report(&files, subjects, base, options)
 }
 
@@ -186,6 +187,17 @@ fn refuse_twice(files: &[&Path]) -> Result<(), AuditError> {
     Ok(())
 }
 
+/// Reads an extension. The library that reads images is not ours, and panics on
+/// some that were made to that end.
+fn read(file: &Path, rules: &Rules) -> Result<Subject, Unreadable> {
+    guarded(|| Subject::read(file, rules)).unwrap_or_else(|| {
+        Err(Unreadable::Image(format!(
+            "`{}` is damaged: its tables lead the reader astray",
+            file.display()
+        )))
+    })
+}
+
 /// Reads extensions on all cores; the results come in the order of `inputs`.
 fn on_all_cores<T: Sync>(
     inputs: &[T],
@@ -237,7 +249,7 @@ fn fetch_dependencies(shelf: &mut Shelf, files: &[&Path], base: &Base, options: 
             }
             let mut paths = folders.iter().map(|folder| folder.join(&name));
             if let Some(path) = paths.find(|path| path.is_file())
-                && let Ok(subject) = Subject::read(&path, &options.rules)
+                && let Ok(subject) = read(&path, &options.rules)
             {
                 shelf.insert(name.clone(), subject);
             }

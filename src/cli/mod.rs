@@ -24,7 +24,7 @@ use miette::IntoDiagnostic;
 
 use args::{Cli, Command, Global};
 use tcforge::project::Project;
-use tcforge::scratch;
+use tcforge::{guard, scratch};
 use terminal::Terminal;
 
 /// Wrong input, or a world (network, disk) that does not play along.
@@ -130,6 +130,9 @@ fn remove_half_made_on_interrupt() {
 fn explain_panics() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
+        if guard::is_guarded() {
+            return;
+        }
         default(info);
         let text =
             "hint: this is a bug in tcforge; please report it with the command line and the lines above";

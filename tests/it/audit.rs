@@ -1247,6 +1247,46 @@ fn what_is_wrong_with_an_image_is_said() {
     }
 }
 
+/// The library that reads images adds a directory's size, which here is the
+/// largest number, to an offset, and trusts the sum.
+#[test]
+fn an_image_that_the_reader_panics_on_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let tree = folder.path().join("tree/usr");
+    fs::create_dir_all(&tree).unwrap();
+    // Enough for a directory inode of the kind with 32 bits for the size.
+    for n in 0..1000 {
+        fs::write(tree.join(format!("a-rather-long-name-{n}")), "").unwrap();
+    }
+    let file = folder.path().join("x.tcz");
+    let status = Command::new("mksquashfs")
+        .args([tree.parent().unwrap(), &file])
+        .args(["-noI", "-b", "4096", "-all-root", "-quiet", "-no-progress"])
+        .status()
+        .expect("mksquashfs is needed: apt-get install squashfs-tools");
+    assert!(status.success());
+    let mut bytes = fs::read(&file).unwrap();
+    let table = u64::from_le_bytes(bytes[64..72].try_into().unwrap()) as usize;
+    // Type 8 and mode 755 of linux/fs/squashfs/squashfs_fs.h's squashfs_ldir_inode.
+    let inode = table
+        + bytes[table..]
+            .windows(4)
+            .position(|four| four == b"\x08\0\xed\x01")
+            .unwrap();
+    bytes[inode + 20..inode + 24].fill(0xff);
+    bytes[inode + 34..inode + 36].copy_from_slice(&[8, 0]);
+    fs::write(&file, bytes).unwrap();
+
+    let output = crate::cli::tcforge(folder.path(), &["check", "x.tcz"]);
+    assert_eq!(crate::cli::stderr(&output), "");
+    assert_eq!(output.status.code(), Some(1));
+    let said = crate::cli::stdout(&output);
+    assert!(
+        said.contains("`x.tcz` is damaged: its tables lead the reader astray"),
+        "{said}"
+    );
+}
+
 /// Where Tiny Core's own files are: `TCFORGE_TINYCORE`, or the shared folder
 /// beside the project.
 fn tinycore() -> Option<PathBuf> {
