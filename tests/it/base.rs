@@ -79,10 +79,10 @@ fn mini() -> &'static BootBase {
     &MINI.get_or_init(|| load(BaseKind::Mini, None, None).unwrap()).0
 }
 
-/// The only part of a root filesystem that is written by the program.
+/// The root filesystem itself.
 fn tree(base: &BootBase) -> &Tree {
-    match base.root.as_slice() {
-        [Part::Tree(tree)] => tree,
+    match base.root.first() {
+        Some(Part::Tree(tree)) => tree,
         other => panic!("{other:?}"),
     }
 }

@@ -147,13 +147,18 @@ impl Loader<'_> {
     /// Makes a base, with the kernel that is named, else with its own one, else
     /// with Debian's.
     pub fn load(&self, kind: BaseKind, kernel: Option<&KernelSource>) -> Result<BootBase, BaseError> {
-        let root = match kind {
+        let mut root = match kind {
             BaseKind::TinyCore => self.tiny_core()?,
             BaseKind::Mini => self.mini()?,
         };
         let (kernel, title) = match (kernel, root.kernel) {
             (None, Some(own)) => (own, root.title),
-            (other, _) => self.with_kernel(&root.title, other)?,
+            (other, _) => {
+                if kind == BaseKind::TinyCore {
+                    root.parts.push(self.other_kernel_rules()?);
+                }
+                self.with_kernel(&root.title, other)?
+            }
         };
         Ok(BootBase {
             name: kind.to_string(),

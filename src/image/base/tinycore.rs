@@ -14,11 +14,16 @@ use crate::digest::{Sha256, hex};
 use crate::fetch::{Origin, Wanted};
 use crate::image::initrd::{Part, Tree};
 use crate::recipe::Lock;
+use crate::stage::{Content, Node, TreePath};
 
 /// The root filesystem without modules.
 const ROOTFS: &str = "rootfs64.gz";
 /// Both in one.
 const CORE: &str = "corepure64.gz";
+/// udev's rules for a kernel that has file systems as modules.
+const RULES: &str = "iso/tinycore/85-file-systems.rules";
+/// Where they go.
+const RULES_IN_ROOT: &str = "etc/udev/rules.d/85-file-systems.rules";
 /// What is asked of a folder.
 const WHAT: &str = "set TCFORGE_TINYCORE to an ISO, or to a folder with `vmlinuz64` and `corepure64.gz` (or \
                     `rootfs64.gz` and `modules64.gz`), or with `rootfs64.tar.gz`; without it a release is fetched";
@@ -36,6 +41,19 @@ impl Loader<'_> {
                 self.in_folder(&bases, self.scratch)
             }
         }
+    }
+
+    /// What Tiny Core needs to be used with a kernel that is not its own.
+    pub(super) fn other_kernel_rules(&self) -> Result<Part, BaseError> {
+        let text = self.project.read(RULES)?.into_owned();
+        let mut tree = Tree::default();
+        let path = TreePath::parse(RULES_IN_ROOT).map_err(|reason| BaseError::Data {
+            file: RULES,
+            text: RULES_IN_ROOT.to_owned(),
+            reason: reason.to_string(),
+        })?;
+        tree.stage.insert(path, Node::file(Content::bytes(text), 0o644))?;
+        Ok(Part::Tree(tree))
     }
 
     fn in_folder(&self, bases: &Bases, folder: &Path) -> Result<Root, BaseError> {

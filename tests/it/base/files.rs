@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use miette::Diagnostic as _;
 use tcforge::image::base::{BaseError, BaseKind, KernelSource};
-use tcforge::image::initrd::Device;
+use tcforge::image::initrd::{Device, Part};
 use tcforge::stage::Owner;
 
 use super::{RELEASE, content, lay_out, load, mini, path, run, text, tree};
@@ -39,6 +39,13 @@ fn the_archive_of_the_root_filesystem_is_restored() {
     assert_eq!(
         base.title,
         "Tiny Core 11.0 x86_64 (rootfs64.tar.gz, restored), with Debian's kernel 5.10.0-32-amd64"
+    );
+    // The kernel is not its own, so that file systems have to be loaded.
+    let [_, Part::Tree(rules)] = base.root.as_slice() else {
+        panic!("{:?}", base.root.len());
+    };
+    assert!(
+        text(&rules.stage, "etc/udev/rules.d/85-file-systems.rules").contains("modprobe -a isofs ext4 vfat")
     );
     let mut tar = Command::new("tar");
     tar.arg("-xzOf")
