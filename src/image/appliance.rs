@@ -393,7 +393,7 @@ impl Check<'_> {
                     .ok()
                     .and_then(|_| self.project.read(&name).ok());
                 let content = read.map(|bytes| bytes.into_owned());
-                self.note(at.key("from"), content.ok_or_else(|| Fault::NoFile(name)))
+                self.note(at.key("from"), content.ok_or(Fault::NoFile(name)))
             }
             (given, _) => {
                 let both = given.as_ref().map_or(Vec::new(), |_| vec!["content", "from"]);

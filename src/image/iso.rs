@@ -277,7 +277,8 @@ impl Parts<'_> {
         command.args(["-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]);
         command.arg("-isohybrid-mbr").arg(tools.find(ISOLINUX_MBR)?);
         command.args(["-eltorito-alt-boot", "-e", EFI_IMAGE, "-no-emul-boot"]);
-        command.arg("-isohybrid-gpt-basdat");
+        // A whole cylinder would be a MiB.
+        command.args(["-isohybrid-gpt-basdat", "-partition_cyl_align", "off"]);
         command.arg("-output").arg(made).arg("-path-list").arg(&paths);
         tools::run(&mut command)?;
         Ok(())

@@ -2,6 +2,7 @@
 //! in machines of their own (`machine`), by the shells that Tiny Core and Debian
 //! have.
 
+mod boot;
 mod lint;
 mod machine;
 mod makers;
