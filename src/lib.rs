@@ -22,6 +22,7 @@ pub mod doctor;
 pub mod fetch;
 pub mod image;
 pub mod initd;
+pub mod kernel;
 pub mod progress;
 pub mod project;
 pub mod recipe;
