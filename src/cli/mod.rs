@@ -7,6 +7,7 @@ mod check;
 mod doctor;
 mod fetch;
 mod init;
+mod kernel;
 mod list;
 mod manual;
 mod pack;
@@ -64,6 +65,7 @@ fn run(cli: &Cli, terminal: &Terminal) -> Outcome {
         Command::Pack(args) => pack::run(args, &project()?, terminal),
         Command::Check(args) => check::run(args, &project()?, terminal),
         Command::List(args) => list::run(args, &project()?, terminal),
+        Command::Kernel(command) => kernel::run(command, &project()?, terminal),
         Command::Init(args) => init::run(args, terminal),
         Command::Doctor => doctor::run(&project()?, terminal),
         Command::Completions { shell } => manual::completions(*shell, Cli::command()),
