@@ -67,7 +67,11 @@ fn print_report(report: &CheckReport, terminal: &Terminal) -> miette::Result<()>
 }
 
 fn why(finding: &Finding) -> String {
-    let note = finding.note.as_ref().map(|note| format!("{note}; ")).unwrap_or_default();
+    let note = finding
+        .note
+        .as_ref()
+        .map(|note| format!("{note}; "))
+        .unwrap_or_default();
     format!("{note}{}: {}", finding.users.join(", "), finding.reason)
 }
 
@@ -131,19 +135,20 @@ fn print_changes(patched: &Patched, verified: Option<&str>, terminal: &Terminal)
         };
         return terminal.print_json(&row).into_diagnostic();
     }
-    for change in &patched.changes {
-        let why = match &change.cause {
-            Cause::Wanted { users, reason, .. } => format!("{}: {reason}", users.join(", ")),
-            Cause::Implied => "follows from the others".to_owned(),
-        };
-        let line = |sign, value: &Option<Value>| match value {
-            Some(value) => format!("{sign} {}\n", Config::line(&change.name, value)),
-            None => String::new(),
-        };
-        let lines = line('-', &change.was) + &line('+', &change.is);
-        terminal
-            .print(format!("# {why}\n{}", lines.trim_end()))
-            .into_diagnostic()?;
+    let (wanted, implied): (Vec<_>, Vec<_>) = patched.changes.iter().partition(|change| change.is_wanted());
+    for change in wanted {
+        if let Cause::Wanted { users, reason, .. } = &change.cause {
+            let text = format!("# {}: {reason}\n{}", users.join(", "), change.diff());
+            terminal.print(text).into_diagnostic()?;
+        }
+    }
+    if !implied.is_empty() {
+        let lines: Vec<_> = implied.into_iter().map(Change::diff).collect();
+        let text = format!(
+            "# these follow, by Kconfig, from those above\n{}",
+            lines.join("\n")
+        );
+        terminal.print(text).into_diagnostic()?;
     }
     for absent in &patched.absent {
         terminal.detail(format!("{}: {}", absent.name, absent.note));

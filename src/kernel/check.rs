@@ -59,7 +59,9 @@ pub enum Status {
 impl CheckReport {
     /// The findings that make the configuration unfit.
     pub fn missing(&self) -> impl Iterator<Item = &Finding> {
-        self.options.iter().filter(|finding| finding.status == Status::Missing)
+        self.options
+            .iter()
+            .filter(|finding| finding.status == Status::Missing)
     }
 }
 

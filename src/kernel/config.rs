@@ -72,7 +72,12 @@ impl Config {
         }
         // One is enough: whoever has one has them all.
         let mut crs = 0;
-        mistakes.retain(|mistake: &Mistake| mistake.fault != ConfigFault::CrLf || { crs += 1; crs == 1 });
+        mistakes.retain(|mistake: &Mistake| {
+            mistake.fault != ConfigFault::CrLf || {
+                crs += 1;
+                crs == 1
+            }
+        });
         match mistakes.is_empty() {
             true => Ok(config),
             false => Err(InvalidConfig::new(name, text, mistakes)),
@@ -162,13 +167,13 @@ impl Config {
             self.lines[*at] = line;
             return;
         }
-        if let Some(last) = self.lines.last_mut()
-            && !last.text.ends_with('\n')
-        {
-            last.text.push('\n');
-        }
         let after = after.and_then(|name| self.index.get(name));
         let at = after.map_or(self.lines.len(), |at| at + 1);
+        if let Some(before) = at.checked_sub(1).and_then(|at| self.lines.get_mut(at))
+            && !before.text.ends_with('\n')
+        {
+            before.text.push('\n');
+        }
         self.lines.insert(at, line);
         self.reindex(at);
     }
@@ -243,13 +248,16 @@ fn parse_line(line: &str) -> Result<Parsed<'_>, (Range<usize>, ConfigFault)> {
     let Some((name, value)) = option.filter(|(name, _)| is_name(name)) else {
         return Err((0..line.len(), ConfigFault::NotALine));
     };
-    value.parse().map(|value| Parsed::Option(name, value)).map_err(|()| {
-        let fault = ConfigFault::NoValue {
-            name: name.to_owned(),
-            value: value.to_owned(),
-        };
-        (line.len() - value.len()..line.len(), fault)
-    })
+    value
+        .parse()
+        .map(|value| Parsed::Option(name, value))
+        .map_err(|()| {
+            let fault = ConfigFault::NoValue {
+                name: name.to_owned(),
+                value: value.to_owned(),
+            };
+            (line.len() - value.len()..line.len(), fault)
+        })
 }
 
 /// The option of `# CONFIG_NAME is not set`.
@@ -260,7 +268,9 @@ fn unset(line: &str) -> Option<&str> {
 
 /// The version in ` Linux/x86 5.4.3 Kernel Configuration`.
 fn header(comment: &str) -> Option<Header> {
-    let words = comment.strip_prefix(" Linux/")?.strip_suffix(" Kernel Configuration")?;
+    let words = comment
+        .strip_prefix(" Linux/")?
+        .strip_suffix(" Kernel Configuration")?;
     let (_, release) = words.split_once(' ')?;
     Some(Header {
         version: release.parse().ok()?,
@@ -270,5 +280,117 @@ fn header(comment: &str) -> Option<Header> {
 
 /// Whether a text can be an option's name: `CONFIG_` left out.
 pub(super) fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_is_written_back_as_it_was() {
+        for text in [
+            "",
+            "CONFIG_A=y",
+            "#\n# Linux/x86 5.4.3 Kernel Configuration\n#\nCONFIG_A=y\n\n# CONFIG_B is not set\nCONFIG_C=0x10\n# end of x\n",
+            "# CONFIG_ is a comment, and so is this is not set\n#CONFIG_A=y\n",
+            "CONFIG_64BIT=y\nCONFIG_S=\"a # \\\"b\\\"\"\n",
+        ] {
+            assert_eq!(Config::parse("t", text).unwrap().to_string(), text);
+        }
+        let config = Config::parse(
+            "t",
+            "# Linux/x86 5.4.3 Kernel Configuration\nCONFIG_A=m\n# CONFIG_B is not set\n",
+        );
+        let config = config.unwrap();
+        assert_eq!(config.version(), Some(KernelVersion::new(5, 4)));
+        assert_eq!(config.release(), Some("5.4.3"));
+        assert_eq!(config.get("A"), Some(&Value::MODULE));
+        assert_eq!(config.get("B"), Some(&Value::NO));
+        assert_eq!(config.get("C"), None);
+        assert_eq!(config.tristate("C"), Tristate::No);
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_place() {
+        for (text, wanted) in [
+            (
+                "CONFIG_A=y\nnonsense\n",
+                vec![(2, "nonsense", "this is no configuration line")],
+            ),
+            ("CONFIG_A=yes\n", vec![(1, "yes", "`CONFIG_A` cannot be `yes`")]),
+            ("CONFIG_A=\n", vec![(1, "", "`CONFIG_A` cannot be ``")]),
+            (
+                "CONFIG_A=\"open\n",
+                vec![(1, "\"open", "`CONFIG_A` cannot be `\"open`")],
+            ),
+            (
+                "CONFIG_A-B=y\n",
+                vec![(1, "CONFIG_A-B=y", "this is no configuration line")],
+            ),
+            (
+                " CONFIG_A=y\n",
+                vec![(1, " CONFIG_A=y", "this is no configuration line")],
+            ),
+            ("A=y\n", vec![(1, "A=y", "this is no configuration line")]),
+            (
+                "CONFIG_A=y\n# CONFIG_A is not set\n",
+                vec![(
+                    2,
+                    "# CONFIG_A is not set",
+                    "`CONFIG_A` is set twice, first in line 1",
+                )],
+            ),
+            (
+                "CONFIG_A=y\r\nCONFIG_B=y\r\n",
+                vec![(1, "\r", "the line ends with CR LF")],
+            ),
+            (
+                "# \u{7}\n",
+                vec![(1, "\u{7}", "there is a control character in the line")],
+            ),
+            (
+                "x\nCONFIG_A=1y\n",
+                vec![
+                    (1, "x", "this is no configuration line"),
+                    (2, "1y", "`CONFIG_A` cannot be `1y`"),
+                ],
+            ),
+        ] {
+            let invalid = Config::parse("t", text).unwrap_err();
+            let found: Vec<_> = invalid
+                .mistakes
+                .iter()
+                .map(|one| (one.line, &text[one.span.clone()], one.fault.to_string()))
+                .collect();
+            let wanted: Vec<_> = wanted
+                .into_iter()
+                .map(|(line, at, says)| (line, at, says.to_owned()))
+                .collect();
+            assert_eq!(found, wanted, "{text:?}");
+        }
+        let invalid = Config::parse("t", &"x\n".repeat(100_000)).unwrap_err();
+        assert_eq!(invalid.mistakes.len(), 100);
+    }
+
+    #[test]
+    fn options_are_set_in_their_line_or_behind_another() {
+        let mut config = Config::parse("t", "CONFIG_A=y\n# c\nCONFIG_B=y").unwrap();
+        config.set("A", Value::MODULE, None);
+        config.set("N", Value::YES, Some("A"));
+        config.set("Z", Value::NO, Some("NOWHERE"));
+        assert_eq!(
+            config.to_string(),
+            "CONFIG_A=m\nCONFIG_N=y\n# c\nCONFIG_B=y\n# CONFIG_Z is not set\n"
+        );
+        assert!(config.remove("N") && !config.remove("N"));
+        config.set("B", Value::NO, None);
+        assert_eq!(
+            config.to_string(),
+            "CONFIG_A=m\n# c\n# CONFIG_B is not set\n# CONFIG_Z is not set\n"
+        );
+    }
 }

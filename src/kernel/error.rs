@@ -45,7 +45,9 @@ pub enum KernelError {
     },
     /// A kernel without its configuration in it.
     #[error("the kernel `{file}` does not carry its configuration")]
-    #[diagnostic(help("it was built without CONFIG_IKCONFIG (as Tiny Core's is): name the configuration file"))]
+    #[diagnostic(help(
+        "it was built without CONFIG_IKCONFIG (as Tiny Core's is): name the configuration file"
+    ))]
     NoIkconfig {
         /// The file.
         file: String,
@@ -168,8 +170,12 @@ pub enum KernelError {
         dropped: Vec<Dropped>,
     },
     /// The written file would not be what was verified.
-    #[error("the patched configuration is not stable: `make olddefconfig` makes CONFIG_{name} {found}, not {wanted}")]
-    #[diagnostic(help("this is a bug in tcforge, unless the source tree changed meanwhile; please report it"))]
+    #[error(
+        "the patched configuration is not stable: `make olddefconfig` makes CONFIG_{name} {found}, not {wanted}"
+    )]
+    #[diagnostic(help(
+        "this is a bug in tcforge, unless the source tree changed meanwhile; please report it"
+    ))]
     Unstable {
         /// The option, without `CONFIG_`.
         name: String,
@@ -202,8 +208,14 @@ fn options(number: usize) -> String {
 
 fn lines(dropped: &[Dropped]) -> String {
     let line = |one: &Dropped| {
-        let have = one.have.as_ref().map_or_else(|| "not there".to_owned(), Value::to_string);
-        format!("  CONFIG_{}: wanted {}, is {have}; {}", one.name, one.want, one.unmet)
+        let have = one
+            .have
+            .as_ref()
+            .map_or_else(|| "not there".to_owned(), Value::to_string);
+        format!(
+            "  CONFIG_{}: wanted {}, is {have}; {}",
+            one.name, one.want, one.unmet
+        )
     };
     dropped.iter().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -216,11 +228,9 @@ impl KernelError {
 }
 
 /// Which kernel a configuration is for: as said, or as its header says.
-pub fn version_of(
-    config: &super::Config,
-    said: Option<KernelVersion>,
-) -> Result<KernelVersion, KernelError> {
-    said.or_else(|| config.version()).ok_or_else(|| KernelError::NoVersion {
-        file: config.name().to_owned(),
-    })
+pub fn version_of(config: &super::Config, said: Option<KernelVersion>) -> Result<KernelVersion, KernelError> {
+    said.or_else(|| config.version())
+        .ok_or_else(|| KernelError::NoVersion {
+            file: config.name().to_owned(),
+        })
 }

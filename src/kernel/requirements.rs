@@ -154,17 +154,27 @@ impl Requirement {
         if !is_name(name) || name.starts_with("CONFIG_") {
             return Err(format!("`{name}` is not an option's name: leave `CONFIG_` out"));
         }
-        if let Some(other) = self.replaced_by.iter().find(|other| !names.contains(other.as_str())) {
+        if let Some(other) = self
+            .replaced_by
+            .iter()
+            .find(|other| !names.contains(other.as_str()))
+        {
             return Err(format!("{name} is replaced by {other}, which is not in the list"));
         }
         if self.replaced_by.contains(name) {
             return Err(format!("{name} is replaced by itself"));
         }
-        if self.since.zip(self.gone).is_some_and(|(since, gone)| since >= gone) {
+        if self
+            .since
+            .zip(self.gone)
+            .is_some_and(|(since, gone)| since >= gone)
+        {
             return Err(format!("{name} was gone before it came"));
         }
         if !self.replaced_by.is_empty() && self.since.is_none() && self.gone.is_none() {
-            return Err(format!("{name} is replaced, but neither `since` nor `gone` says when"));
+            return Err(format!(
+                "{name} is replaced, but neither `since` nor `gone` says when"
+            ));
         }
         if let Some(set) = &self.set
             && (self.want != Want::On || !Want::On.is_met(Some(set)))
@@ -217,7 +227,10 @@ impl RequirementList {
         if names.is_empty() {
             wanted = known.iter().collect();
         }
-        wanted.into_iter().map(|name| Self::load_one(project, name)).collect()
+        wanted
+            .into_iter()
+            .map(|name| Self::load_one(project, name))
+            .collect()
     }
 
     fn load_one(project: &Project, name: &str) -> Result<Self, KernelError> {
@@ -357,5 +370,117 @@ impl<'a> Wanted<'a> {
     /// What stands for it in kernels that do not have it.
     pub fn replaced_by(&self) -> &'a [String] {
         &self.by[0].1.replaced_by
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lists `a`, `b` … of the given options.
+    fn lists(texts: &[&str]) -> Result<Vec<RequirementList>, KernelError> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("kernel")).unwrap();
+        let names: Vec<_> = ('a'..).take(texts.len()).map(String::from).collect();
+        for (name, text) in names.iter().zip(texts) {
+            let text = text.replace("[[option]]", "[[option]]\nfor = ['x']\nreason = 'why'");
+            let file = dir.path().join(format!("kernel/{name}.toml"));
+            std::fs::write(file, format!("title = 't'\n{text}")).unwrap();
+        }
+        RequirementList::load(&Project::in_folder(dir.path()), &names)
+    }
+
+    #[test]
+    fn the_built_in_lists_are_good_and_go_together() {
+        let project = Project::built_in();
+        assert_eq!(
+            RequirementList::names(&project).unwrap(),
+            ["containers", "ext3-xattr", "tinycore", "vps"]
+        );
+        let lists = RequirementList::load(&project, &[]).unwrap();
+        let wanted = Wanted::merge(&lists).unwrap();
+        assert!(wanted.len() > 200, "{}", wanted.len());
+    }
+
+    #[test]
+    fn wrong_lists_are_named() {
+        for (text, wanted) in [
+            ("[[option]]\nname = 'CONFIG_A'\nwant = 'y'", "leave `CONFIG_` out"),
+            (
+                "[[option]]\nname = 'A'\nwant = 'y'\n[[option]]\nname = 'A'\nwant = 'y'",
+                "A is in it twice",
+            ),
+            ("[[option]]\nname = 'A'\nwant = 'yes'", "`yes` cannot be wanted"),
+            (
+                "[[option]]\nname = 'A'\nwant = 'y'\nset = 'm'",
+                "only for `y-or-m`",
+            ),
+            (
+                "[[option]]\nname = 'A'\nwant = 'y-or-m'\nset = 'n'",
+                "`set` is `y` or `m`",
+            ),
+            (
+                "[[option]]\nname = 'A'\nwant = 'y'\nsince = '5.0'\ngone = '4.0'",
+                "gone before it came",
+            ),
+            (
+                "[[option]]\nname = 'A'\nwant = 'y'\nsince = 'new'",
+                "`new` is not a kernel version",
+            ),
+            (
+                "[[option]]\nname = 'A'\nwant = 'y'\ngone = '5.0'\nreplaced-by = ['B']",
+                "replaced by B",
+            ),
+            (
+                "[[option]]\nname = 'A'\nwant = 'y'\nwhy = ''",
+                "unknown field `why`",
+            ),
+        ] {
+            let error = lists(&[text]).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_stricter_of_two_lists_wins_and_contradictions_are_told() {
+        let option = |want: &str, rest: &str| format!("[[option]]\nname = 'A'\nwant = '{want}'\n{rest}\n");
+        for (one, other, wanted) in [
+            (option("y-or-m", "set = 'm'"), option("y", ""), Some(("y", false))),
+            (option("m", ""), option("y-or-m", ""), Some(("m", false))),
+            (
+                option("y", ""),
+                option("n", "optional = true"),
+                Some(("y", false)),
+            ),
+            (
+                option("n", "optional = true"),
+                option("y", ""),
+                Some(("y", false)),
+            ),
+            (
+                option("y", "optional = true"),
+                option("y", "optional = true"),
+                Some(("y", true)),
+            ),
+            (option("y", ""), option("n", ""), None),
+            (option("y-or-m", ""), option("64", ""), None),
+        ] {
+            let lists = lists(&[&one, &other]).unwrap();
+            let merged = Wanted::merge(&lists);
+            let found = merged
+                .as_ref()
+                .ok()
+                .map(|all| (all[0].want.to_string(), all[0].optional()));
+            assert_eq!(
+                found,
+                wanted.map(|(want, optional)| (want.to_owned(), optional)),
+                "{one}{other}"
+            );
+        }
+        let lists = lists(&[&option("y", ""), &option("n", "")]).unwrap();
+        assert_eq!(
+            Wanted::merge(&lists).unwrap_err().to_string(),
+            "`a` wants CONFIG_A to be y, `b` wants n"
+        );
     }
 }

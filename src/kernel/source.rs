@@ -113,7 +113,9 @@ fn bzimage_payload(image: &[u8]) -> Option<&[u8]> {
 fn decompress(name: &str, data: &[u8], limit: u64) -> Result<Vec<u8>, KernelError> {
     let (compression, result) = match data {
         [0x1f, 0x8b, ..] => ("gzip", limited(GzDecoder::new(data), limit)),
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => ("xz", lzma(Stream::new_stream_decoder(MEMORY, 0), data, limit)),
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => {
+            ("xz", lzma(Stream::new_stream_decoder(MEMORY, 0), data, limit))
+        }
         [0x5d, 0, 0, ..] => ("lzma", lzma(Stream::new_lzma_decoder(MEMORY), data, limit)),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => ("zstd", zstd_frame(data, limit)),
         _ => {
@@ -171,5 +173,127 @@ fn too_large(name: &str, what: &'static str, limit: u64) -> KernelError {
 fn none_in(name: &str) -> KernelError {
     KernelError::NoIkconfig {
         file: name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::kernel::Value;
+
+    const CONFIG: &[u8] = b"# Linux/x86 5.10.223 Kernel Configuration\nCONFIG_A=y\n";
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn xz(bytes: &[u8], stream: Stream) -> Vec<u8> {
+        let mut encoder = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// A kernel with the marks' texts in its code too, as kernels have them.
+    fn kernel(config: Option<&[u8]>) -> Vec<u8> {
+        let mut kernel = b"\x7fELF code IKCFG_ST IKCFG_ED ".to_vec();
+        if let Some(config) = config {
+            kernel.extend([START, &gzip(config), END].concat());
+        }
+        kernel.extend(b" more");
+        kernel
+    }
+
+    /// A bzImage of two setup sectors with the payload 16 bytes behind them.
+    fn bzimage(payload: &[u8]) -> Vec<u8> {
+        let mut image = vec![0; 3 * 512 + 16];
+        image[0x1f1] = 2;
+        image[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+        image[0x202..0x206].copy_from_slice(b"HdrS");
+        image[0x206..0x208].copy_from_slice(&0x20f_u16.to_le_bytes());
+        image[0x248..0x24c].copy_from_slice(&16_u32.to_le_bytes());
+        image[0x24c..0x250].copy_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
+        image.extend(payload);
+        image.extend([0; 64]);
+        image
+    }
+
+    #[test]
+    fn a_configuration_is_found_wherever_it_is() {
+        let kernel = kernel(Some(CONFIG));
+        let size = [1, 2, 3, 4];
+        let easy = Stream::new_easy_encoder(0, liblzma::stream::Check::Crc32).unwrap();
+        let lzma = Stream::new_lzma_encoder(&liblzma::stream::LzmaOptions::new_preset(6).unwrap()).unwrap();
+        for (what, bytes) in [
+            (".config", CONFIG.to_vec()),
+            ("config.gz", gzip(CONFIG)),
+            ("vmlinux", kernel.clone()),
+            ("vmlinux.gz", gzip(&kernel)),
+            ("gzip", bzimage(&gzip(&kernel))),
+            ("xz", bzimage(&[&xz(&kernel, easy)[..], &size].concat())),
+            ("lzma", bzimage(&[&xz(&kernel, lzma)[..], &size].concat())),
+            (
+                "zstd",
+                bzimage(&[&zstd::encode_all(&kernel[..], 1).unwrap()[..], &size].concat()),
+            ),
+        ] {
+            let config = Config::from_bytes(what, bytes).unwrap();
+            assert_eq!(config.get("A"), Some(&Value::YES), "{what}");
+            assert_eq!(config.release(), Some("5.10.223"), "{what}");
+        }
+    }
+
+    #[test]
+    fn what_carries_none_is_told() {
+        let bomb = gzip(&vec![b'#'; 5 << 20]);
+        let mut cut = bzimage(&gzip(&kernel(Some(CONFIG))));
+        cut[3 * 512 + 16 + 30] ^= 0xff;
+        for (bytes, wanted) in [
+            (kernel(None), "the kernel `f` does not carry its configuration"),
+            (
+                bzimage(&gzip(&kernel(None))),
+                "the kernel `f` does not carry its configuration",
+            ),
+            (
+                gzip(&kernel(None)),
+                "the kernel `f` does not carry its configuration",
+            ),
+            (
+                bzimage(&[0x02, 0x21, 0x4c, 0x18, 0, 0]),
+                "the kernel `f` is compressed with lz4, which is not read here",
+            ),
+            (
+                bzimage(b"\x89LZO\0\r\n\x1a\n"),
+                "the kernel `f` is compressed with lzo, which is not read here",
+            ),
+            (
+                bzimage(b"BZh9"),
+                "the kernel `f` is compressed with bzip2, which is not read here",
+            ),
+            (
+                bzimage(b"??"),
+                "the kernel `f` is compressed with something unknown, which is not read here",
+            ),
+            (cut, "`f`: the gzip data is damaged"),
+            (gzip(CONFIG)[..20].to_vec(), "`f`: the gzip data is damaged"),
+            (bomb, "`f`: the configuration has more than 4194304 bytes"),
+            (
+                b"CONFIG_A=y\n\xff".to_vec(),
+                "`f` is neither a configuration nor a kernel: byte 11 is no UTF-8 text",
+            ),
+        ] {
+            let error = Config::from_bytes("f", bytes).unwrap_err();
+            assert_eq!(error.to_string(), wanted);
+        }
+        // A length that ends nowhere: then it is no image, and no text either.
+        let mut image = bzimage(b"");
+        image[0x24c..0x250].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(matches!(
+            Config::from_bytes("f", image),
+            Err(KernelError::NotText { .. } | KernelError::Invalid(_))
+        ));
     }
 }

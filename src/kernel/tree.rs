@@ -16,7 +16,12 @@ use crate::progress::Progress;
 use crate::scratch::Scratch;
 
 /// What a tree has, so that options can be asked of it.
-const NEEDED: [&str; 4] = ["Makefile", "Kconfig", "scripts/Makefile.build", "scripts/kconfig/Makefile"];
+const NEEDED: [&str; 4] = [
+    "Makefile",
+    "Kconfig",
+    "scripts/Makefile.build",
+    "scripts/kconfig/Makefile",
+];
 /// What is there only after something was configured in the tree itself; then
 /// its Makefile refuses to work anywhere else.
 const DIRT: [&str; 2] = [".config", "include/config"];
@@ -147,7 +152,11 @@ impl Configurator<'_> {
         command.arg(format!("O={}", folder.display())).arg(target);
         // Nothing of the caller's environment (KCONFIG_*, MAKEFLAGS, CC, LLVM …)
         // may have a say.
-        command.env_clear().env("LC_ALL", "C").env("ARCH", ARCH).env("KCONFIG_CONFIG", &file);
+        command
+            .env_clear()
+            .env("LC_ALL", "C")
+            .env("ARCH", ARCH)
+            .env("KCONFIG_CONFIG", &file);
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }
@@ -195,10 +204,16 @@ pub fn configure(
     if !other_kernel {
         config.check_against(&kconfig)?;
     }
-    let unknown = config.options().map(|(name, _)| name).filter(|name| !kconfig.has(name));
+    let unknown = config
+        .options()
+        .map(|(name, _)| name)
+        .filter(|name| !kconfig.has(name));
     let unknown = unknown.map(str::to_owned).collect();
 
-    progress.note(&format!("compiling the configuration tools of Linux {}", tree.release));
+    progress.note(&format!(
+        "compiling the configuration tools of Linux {}",
+        tree.release
+    ));
     let before = configurator.complete(config)?;
     let mut patched = patch(config, tree.version, wanted);
     let after = configurator.complete(&patched.config)?;

@@ -114,7 +114,8 @@ impl<'de> serde::Deserialize<'de> for Value {
 }
 
 /// How values are written, for hints.
-pub(super) const VALUES: &str = "write y, m, n, a number, 0x and hexadecimal digits, or a text in double quotes";
+pub(super) const VALUES: &str =
+    "write y, m, n, a number, 0x and hexadecimal digits, or a text in double quotes";
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ mod build;
 mod cli;
 mod fetch;
 mod initd;
+mod kernel;
 mod mirror;
 mod pack;
 mod recipe;

@@ -85,8 +85,16 @@ impl Expr {
                 Tristate::Module => Tristate::Module,
                 Tristate::Yes => Tristate::No,
             },
-            Self::And(all) => all.iter().map(|one| one.eval(config)).min().unwrap_or(Tristate::Yes),
-            Self::Or(any) => any.iter().map(|one| one.eval(config)).max().unwrap_or(Tristate::No),
+            Self::And(all) => all
+                .iter()
+                .map(|one| one.eval(config))
+                .min()
+                .unwrap_or(Tristate::Yes),
+            Self::Or(any) => any
+                .iter()
+                .map(|one| one.eval(config))
+                .max()
+                .unwrap_or(Tristate::No),
             Self::Unknown(_) => Tristate::Yes,
         }
     }
@@ -109,9 +117,10 @@ impl Expr {
             Self::Symbol(name) => vec![name.clone()],
             Self::Compare(left, _, right) => [left, right].into_iter().filter_map(Operand::option).collect(),
             Self::Not(inner) => inner.symbols(),
-            Self::And(parts) | Self::Or(parts) => {
-                parts.iter().flat_map(|part| part.culprits(want, config)).collect()
-            }
+            Self::And(parts) | Self::Or(parts) => parts
+                .iter()
+                .flat_map(|part| part.culprits(want, config))
+                .collect(),
             Self::Const(_) | Self::Unknown(_) => Vec::new(),
         };
         let mut seen = std::collections::HashSet::new();
@@ -240,7 +249,10 @@ fn token(text: &str) -> (Token, usize) {
     }
     if text.starts_with("$(") {
         let length = macro_length(text);
-        return (Token::Operand(Operand::Unknown(text[..length].to_owned())), length);
+        return (
+            Token::Operand(Operand::Unknown(text[..length].to_owned())),
+            length,
+        );
     }
     let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
     match text.find(|c| !word(c)).unwrap_or(text.len()) {
@@ -333,7 +345,9 @@ impl Parser<'_> {
 
     fn operand(&mut self) -> Option<Operand> {
         let (first, rest) = self.tokens.split_first()?;
-        let Token::Operand(operand) = first else { return None };
+        let Token::Operand(operand) = first else {
+            return None;
+        };
         self.tokens = rest;
         Some(operand.clone())
     }

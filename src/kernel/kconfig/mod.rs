@@ -160,7 +160,10 @@ impl fmt::Display for Unmet {
                 condition,
                 because,
             } => {
-                let list: Vec<_> = because.iter().map(|(name, is)| format!("{name} is {is}")).collect();
+                let list: Vec<_> = because
+                    .iter()
+                    .map(|(name, is)| format!("{name} is {is}"))
+                    .collect();
                 write!(f, "it depends on `{condition}` ({place})")?;
                 match list.is_empty() {
                     true => Ok(()),
@@ -176,7 +179,10 @@ impl fmt::Display for Unmet {
                 by.join(", ")
             ),
             Self::Choice { place, chosen } => {
-                write!(f, "only one of a choice can be on ({place}), and that is {chosen}")
+                write!(
+                    f,
+                    "only one of a choice can be on ({place}), and that is {chosen}"
+                )
             }
             Self::Unexplained { place } => write!(f, "{place} may say why"),
         }
@@ -266,7 +272,10 @@ impl Kconfig {
                 nearest: self.nearest(name),
             };
         };
-        let reasons = symbol.definitions.iter().map(|one| self.reason(name, one, want, config));
+        let reasons = symbol
+            .definitions
+            .iter()
+            .map(|one| self.reason(name, one, want, config));
         // The definition that comes nearest to being met.
         let rank = |unmet: &Unmet| match unmet {
             Unmet::Unexplained { .. } => 0,
@@ -274,7 +283,9 @@ impl Kconfig {
             Unmet::Depends { because, .. } => 2 + because.len(),
             _ => usize::MAX,
         };
-        reasons.min_by_key(rank).unwrap_or(Unmet::Unknown { nearest: None })
+        reasons
+            .min_by_key(rank)
+            .unwrap_or(Unmet::Unknown { nearest: None })
     }
 
     fn reason(&self, name: &str, definition: &Definition, want: Tristate, config: &Config) -> Unmet {
@@ -292,7 +303,11 @@ impl Kconfig {
         if let Some(unmet) = self.failing(prompt, &place, want, config) {
             return unmet;
         }
-        let others = definition.choice.and_then(|id| self.choices.get(id)).into_iter().flatten();
+        let others = definition
+            .choice
+            .and_then(|id| self.choices.get(id))
+            .into_iter()
+            .flatten();
         let chosen = others
             .filter(|other| *other != name)
             .find(|other| config.tristate(other) == Tristate::Yes);
@@ -308,7 +323,10 @@ impl Kconfig {
     /// What of a condition keeps an option below `want`.
     fn failing(&self, condition: &Expr, place: &Place, want: Tristate, config: &Config) -> Option<Unmet> {
         let parts = condition.conjuncts();
-        let failing: Vec<_> = parts.into_iter().filter(|part| part.eval(config) < want).collect();
+        let failing: Vec<_> = parts
+            .into_iter()
+            .filter(|part| part.eval(config) < want)
+            .collect();
         if failing.is_empty() {
             return None;
         }
@@ -408,8 +426,11 @@ config ADDRESS
         ] {
             assert_eq!(kconfig.kind(name), kind, "{name}");
         }
-        assert_eq!(kconfig.len(), 14);
-        assert_eq!(kconfig.nearest("BRIDGE_NETFLITER").as_deref(), Some("BRIDGE_NETFILTER"));
+        assert_eq!(kconfig.len(), 13);
+        assert_eq!(
+            kconfig.nearest("BRIDGE_NETFLITER").as_deref(),
+            Some("BRIDGE_NETFILTER")
+        );
         assert_eq!(kconfig.nearest("WHATEVER_ELSE"), None);
     }
 
@@ -417,17 +438,55 @@ config ADDRESS
     fn what_is_unmet_is_named() {
         let on = "CONFIG_NET=y\nCONFIG_INET=y\nCONFIG_EXPERT=y\nCONFIG_BRIDGE=m\nCONFIG_ONE=y\n";
         for (name, want, config, said) in [
-            ("BRIDGE", Tristate::Yes, "", "it depends on `NET && INET` (Kconfig:9), and NET is n, INET is n"),
-            ("BRIDGE", Tristate::Yes, "CONFIG_NET=y\nCONFIG_INET=y\nCONFIG_IPV6=m\n",
-             "it depends on `IPV6 || IPV6=n` (Kconfig:9), and IPV6 is m"),
-            ("BRIDGE", Tristate::Module, "CONFIG_NET=y\nCONFIG_INET=y\n",
-             "it depends on `EXPERT` (Kconfig:9), and EXPERT is n"),
+            (
+                "BRIDGE",
+                Tristate::Yes,
+                "",
+                "it depends on `NET && INET` (Kconfig:9), and NET is n, INET is n",
+            ),
+            (
+                "BRIDGE",
+                Tristate::Yes,
+                "CONFIG_NET=y\nCONFIG_INET=y\nCONFIG_IPV6=m\n",
+                "it depends on `IPV6 || IPV6=n` (Kconfig:9), and IPV6 is m",
+            ),
+            (
+                "BRIDGE",
+                Tristate::Module,
+                "CONFIG_NET=y\nCONFIG_INET=y\n",
+                "it depends on `EXPERT` (Kconfig:9), and EXPERT is n",
+            ),
             ("BRIDGE", Tristate::Yes, on, "Kconfig:9 may say why"),
-            ("BRIDGE_NETFILTER", Tristate::Yes, on, "it depends on `BRIDGE` (Kconfig:25), and BRIDGE is m"),
-            ("BRIDGE_NETFILTER", Tristate::Module, on, "it depends on `NF` (Kconfig:25), and NF is n"),
-            ("LLC", Tristate::Yes, on, "it cannot be chosen, only follows from others (Kconfig:21), such as BRIDGE"),
-            ("TWO", Tristate::Yes, on, "only one of a choice can be on (Kconfig:35), and that is ONE"),
-            ("BRIGE", Tristate::Yes, on, "this kernel has no such option; did you mean BRIDGE?"),
+            (
+                "BRIDGE_NETFILTER",
+                Tristate::Yes,
+                on,
+                "it depends on `BRIDGE` (Kconfig:24), and BRIDGE is m",
+            ),
+            (
+                "BRIDGE_NETFILTER",
+                Tristate::Module,
+                on,
+                "it depends on `NF` (Kconfig:24), and NF is n",
+            ),
+            (
+                "LLC",
+                Tristate::Yes,
+                on,
+                "it cannot be chosen, only follows from others (Kconfig:20), such as BRIDGE",
+            ),
+            (
+                "TWO",
+                Tristate::Yes,
+                on,
+                "only one of a choice can be on (Kconfig:35), and that is ONE",
+            ),
+            (
+                "BRIGE",
+                Tristate::Yes,
+                on,
+                "this kernel has no such option; did you mean BRIDGE?",
+            ),
         ] {
             let config = Config::parse("t", config).unwrap();
             assert_eq!(kconfig().unmet(name, want, &config).to_string(), said, "{name}");

@@ -158,7 +158,9 @@ impl<'a> Parser<'a> {
         match &mut self.current {
             Current::Nothing => {}
             Current::Frame => {
-                let Some(frame) = self.frames.last_mut() else { return };
+                let Some(frame) = self.frames.last_mut() else {
+                    return;
+                };
                 match (word, on) {
                     ("depends", Some(expr)) => frame.depends.push(expr),
                     ("visible", _) => {
@@ -210,7 +212,9 @@ impl<'a> Parser<'a> {
         }
         depends.extend(open.depends);
         let visible = self.frames.iter().flat_map(|frame| frame.visible.iter().cloned());
-        let prompt = open.prompt.map(|own| Arc::new(Expr::And(visible.chain([own]).collect())));
+        let prompt = open
+            .prompt
+            .map(|own| Arc::new(Expr::And(visible.chain([own]).collect())));
         let choice = self.frames.iter().rev().find_map(|frame| match frame.kind {
             FrameKind::Choice(id) => Some(id),
             FrameKind::If => None,
@@ -260,7 +264,10 @@ fn condition(rest: &str) -> Arc<Expr> {
             (Some(open), c) if open == c => quote = None,
             (None, 'i') => {
                 let before = rest[..at].ends_with([' ', '\t', '"', '\'']);
-                if before && let Some(expr) = rest[at..].strip_prefix("if") && expr.starts_with([' ', '\t', '(']) {
+                if before
+                    && let Some(expr) = rest[at..].strip_prefix("if")
+                    && expr.starts_with([' ', '\t', '('])
+                {
                     return Expr::parse(expr);
                 }
             }
@@ -271,7 +278,9 @@ fn condition(rest: &str) -> Arc<Expr> {
 }
 
 fn split_word(line: &str) -> (&str, &str) {
-    let end = line.find(|c: char| c.is_whitespace() || c == '"').unwrap_or(line.len());
+    let end = line
+        .find(|c: char| c.is_whitespace() || c == '"')
+        .unwrap_or(line.len());
     (&line[..end], line[end..].trim())
 }
 
