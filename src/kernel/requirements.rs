@@ -333,9 +333,13 @@ impl<'a> Wanted<'a> {
     pub fn value(&self) -> Value {
         match &self.want {
             Want::Is(value) => value.clone(),
+            // A module only if that suits all.
             Want::On => {
-                let set = self.by.iter().filter_map(|(_, option)| option.set.clone());
-                set.last().unwrap_or(Value::YES)
+                let module = |set: &Option<Value>| set.as_ref() == Some(&Value::MODULE);
+                match self.by.iter().all(|(_, option)| module(&option.set)) {
+                    true => Value::MODULE,
+                    false => Value::YES,
+                }
             }
         }
     }

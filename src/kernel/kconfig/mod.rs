@@ -323,10 +323,13 @@ impl Kconfig {
     /// What of a condition keeps an option below `want`.
     fn failing(&self, condition: &Expr, place: &Place, want: Tristate, config: &Config) -> Option<Unmet> {
         let parts = condition.conjuncts();
-        let failing: Vec<_> = parts
-            .into_iter()
-            .filter(|part| part.eval(config) < want)
-            .collect();
+        let mut failing: Vec<&Expr> = Vec::new();
+        for part in parts {
+            // Menus and options around it may say the same.
+            if part.eval(config) < want && !failing.contains(&part) {
+                failing.push(part);
+            }
+        }
         if failing.is_empty() {
             return None;
         }
