@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 static RECIPES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/recipes");
 static INITD: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/initd");
 static ISO: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/iso");
+static KERNEL: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/kernel");
 static LOCK: &str = include_str!("../tcforge.lock");
 
 /// The name of the lock file; the folder that holds it is the project's.
@@ -265,6 +266,7 @@ fn top_dir(name: &str) -> Option<&'static Dir<'static>> {
         "recipes" => Some(&RECIPES),
         "initd" => Some(&INITD),
         "iso" => Some(&ISO),
+        "kernel" => Some(&KERNEL),
         _ => None,
     }
 }
@@ -284,6 +286,7 @@ fn built_in_files() -> Vec<(String, &'static [u8])> {
     walk("recipes", &RECIPES, &mut files);
     walk("initd", &INITD, &mut files);
     walk("iso", &ISO, &mut files);
+    walk("kernel", &KERNEL, &mut files);
     files.sort();
     files
 }

@@ -83,6 +83,9 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// List the recipes and their releases
     List(ListArgs),
+    /// Check and patch kernel configurations
+    #[command(subcommand)]
+    Kernel(KernelCommand),
     /// Write the built-in recipes, templates and lists out, to edit them
     Init(InitArgs),
     /// Tell which outside programs are there and what the missing ones are for
@@ -298,4 +301,47 @@ pub(crate) enum BootChoice {
     Disk,
     /// A USB stick
     Usb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KernelCommand {
+    /// Tell what a kernel's configuration has of what containers and Tiny Core need
+    Check(KernelCheckArgs),
+    /// Change a kernel's configuration to what is needed, and show what was changed
+    Config(KernelConfigArgs),
+}
+
+/// What a kernel's configuration is held against.
+#[derive(Debug, Args)]
+pub(crate) struct Requirements {
+    /// Only this requirement list (kernel/NAME.toml); may be repeated [default: all]
+    #[arg(long = "set", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) sets: Vec<String>,
+    /// The kernel that the configuration is for, as 5.4 [default: what its header says]
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) kernel_version: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KernelCheckArgs {
+    /// A .config, /proc/config.gz, or a kernel that carries its configuration
+    #[arg(value_name = "CONFIG", value_hint = ValueHint::FilePath)]
+    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) requirements: Requirements,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KernelConfigArgs {
+    /// A .config, /proc/config.gz, or a kernel that carries its configuration
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) requirements: Requirements,
+    /// The kernel's source: its own tools complete and verify the result
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "kernel_version")]
+    pub(crate) tree: Option<PathBuf>,
+    /// Where the changed configuration goes; without it, only the changes are shown
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
 }

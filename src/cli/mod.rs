@@ -8,6 +8,7 @@ mod doctor;
 mod fetch;
 mod init;
 mod iso;
+mod kernel;
 mod list;
 mod manual;
 mod pack;
@@ -68,6 +69,7 @@ fn run(cli: &Cli, terminal: &Terminal) -> Outcome {
         Command::Check(args) => check::run(args, &project()?, terminal),
         Command::Run(args) => run::run(args, terminal),
         Command::List(args) => list::run(args, &project()?, terminal),
+        Command::Kernel(command) => kernel::run(command, &project()?, terminal),
         Command::Init(args) => init::run(args, terminal),
         Command::Doctor => doctor::run(&project()?, terminal),
         Command::Completions { shell } => manual::completions(*shell, Cli::command()),

@@ -93,7 +93,7 @@ fn doctor_names_what_is_missing_and_how_to_get_it() {
         stdout(&output)
     );
     assert!(
-        stderr(&output).contains("sudo apt-get install apt busybox-static"),
+        stderr(&output).contains("sudo apt-get install apt bison busybox-static"),
         "{}",
         stderr(&output)
     );

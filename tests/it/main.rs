@@ -16,6 +16,7 @@ mod cli;
 mod fetch;
 mod initd;
 mod iso;
+mod kernel;
 mod mirror;
 mod pack;
 mod recipe;

@@ -26,7 +26,7 @@ const APPLIANCE: &str = r#"
 title = "Tests"
 base = "mini"
 channels = ["debian"]
-extensions = ["containerd.tcz", "iptables.tcz", "ca-certificates.tcz", "probe-b.tcz"]
+extensions = ["containerd.tcz", "cni-plugins.tcz", "ca-certificates.tcz", "probe-b.tcz"]
 persistent = ["var/lib/containerd"]
 
 [[image]]

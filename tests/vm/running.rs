@@ -48,11 +48,12 @@ fn ports() -> Vec<Forward> {
 /// and its script ran once, after those of what it needs.
 fn extensions_are_loaded(booted: &mut Booted) {
     let wrong = booted.sh(r#"
+        cde=$(cat /etc/sysconfig/cde)
         while read -r name; do
             stem=${name%.tcz}
             [ -e "/usr/local/tce.installed/$stem" ] || echo "$name has no mark"
-            # An extension without files is not mounted.
-            [ -d "/tmp/tcloop/$stem" ] || continue
+            # An extension without files need not be mounted.
+            [ -s "$cde/$name.list" ] || continue
             grep -q " /tmp/tcloop/$stem squashfs " /proc/mounts || echo "$name is not mounted"
             find "/tmp/tcloop/$stem" ! -type d | while read -r file; do
                 [ "$(readlink "/${file#"/tmp/tcloop/$stem/"}")" = "$file" ] || echo "no link to $file"
