@@ -9,6 +9,9 @@
 INIT_D=/usr/local/etc/init.d
 LISTS=/etc/tcforge
 IMAGES=/usr/local/share/tcforge/images
+# MiB, and KiB
+ENOUGH_MEMORY=480
+ENOUGH_DISK=8192
 
 # Every extension that the loader has been through has its mark.
 check_loaded() {
@@ -75,6 +78,18 @@ check_ports() {
         done
 }
 
+# Told and not refused: a box may be made for so little.
+check_room() {
+    memory=$(($(awk '/^MemTotal:/ { print $2 }' /proc/meminfo) / 1024))
+    [ "$memory" -ge "$ENOUGH_MEMORY" ] ||
+        say "warning: the machine has $memory MiB of memory; containers want $ENOUGH_MEMORY or more," \
+            "and what does not fit is killed"
+    free=$(df -k | awk -v place="/mnt/$DATA_LABEL" '$6 == place { print $4 }')
+    [ "${free:-$ENOUGH_DISK}" -ge "$ENOUGH_DISK" ] ||
+        say "warning: the data disk is full ($free KiB are left): remove something from it, or make it larger"
+}
+
+check_room
 check_loaded
 while IFS="$(printf '\t')" read -r name setup makes secret url; do
     start "$name" "$setup" "$makes" "$secret" "$url" </dev/null

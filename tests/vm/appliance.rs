@@ -149,7 +149,7 @@ pub(crate) enum As {
 /// A booted box, with a folder of its own.
 pub(crate) struct Booted {
     pub(crate) guest: Guest,
-    pub(crate) folder: TempDir,
+    _folder: TempDir,
     // Last: what it gives back is taken once the machine has ended.
     _turn: Turn,
 }
@@ -188,13 +188,15 @@ impl<'a> Setup<'a> {
             machine.firmware = Firmware::Uefi;
         }
         machine.memory = self.memory;
+        // As many machines run at once as there are processors.
+        machine.cpus = 1;
         machine.forwards = self.forwards;
         machine.disks = self.disk.iter().map(|file| disk(file)).collect();
         let folder = tempfile::tempdir().unwrap();
         let guest = machine.start(folder.path()).unwrap();
         Booted {
             guest,
-            folder,
+            _folder: folder,
             _turn: turn,
         }
     }

@@ -57,16 +57,8 @@ fn what_was_imported_lasts() {
 }
 
 #[test]
-fn without_one_the_loss_is_told() {
-    let image = &images()[0];
-    let booted = Setup::new(&image.iso).boot();
-    let told = booted.said("no data disk: /var/lib/containerd are in memory");
-    assert_eq!(told.len(), 1, "{}", booted.guest.console().end());
-}
-
-#[test]
 fn a_full_one_is_survived() {
-    for image in images() {
+    for image in &images()[..1] {
         let folder = tempfile::tempdir().unwrap();
         let disk = data_disk(folder.path(), 64);
         let mut booted = boot(&image.iso, &disk);
@@ -80,7 +72,7 @@ fn a_full_one_is_survived() {
         }
         .start();
         let verdict = booted.wait_for_verdict();
-        let full = booted.said("is full");
+        let full = booted.said("warning: the data disk is full");
         assert!(
             !full.is_empty(),
             "{}: {verdict}\n{}",
