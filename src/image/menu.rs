@@ -166,8 +166,8 @@ mod tests {
     #[test]
     fn both_menus_boot_the_same() {
         let menu = menu("'cde', 'noembed'").unwrap();
-        let screen = "loglevel=3 cde noembed console=ttyS0,115200 console=tty0\n";
-        let base = "loglevel=3 noembed console=ttyS0,115200 console=tty0 base norestore\n";
+        let screen = "loglevel=3 no_timer_check cde noembed console=ttyS0,115200 console=tty0\n";
+        let base = "loglevel=3 no_timer_check noembed console=ttyS0,115200 console=tty0 base norestore\n";
         for codes in [screen, base] {
             assert!(
                 menu.isolinux.contains(&format!("    APPEND {codes}")),

@@ -12,6 +12,5 @@
 mod appliance;
 mod boots;
 mod damage;
-mod data_disk;
 mod driver;
 mod running;

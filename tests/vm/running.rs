@@ -184,13 +184,15 @@ fn containers_reach_each_other(booted: &mut Booted) {
             "ipam": {{ "type": "host-local", "subnet": "10.99.0.0/16", "routes": [{{ "dst": "0.0.0.0/0" }}] }} }}'
         cni() {{
             pid=$(ctr task ls | awk -v name="$2" '$1 == name {{ print $2 }}')
-            echo "$conf" | CNI_COMMAND=$1 CNI_CONTAINERID=$2 CNI_NETNS=/proc/$pid/ns/net CNI_IFNAME=eth0                 CNI_PATH=/opt/cni/bin /opt/cni/bin/bridge
+            echo "$conf" | CNI_COMMAND=$1 CNI_CONTAINERID=$2 CNI_NETNS=/proc/$pid/ns/net CNI_IFNAME=eth0 \
+                CNI_PATH=/opt/cni/bin /opt/cni/bin/bridge
         }}
         ctr run -d {IMAGE} server /bin/busybox nc -ll -p 7000 -e /bin/busybox echo hello >/dev/null
         ctr run -d {IMAGE} client /bin/busybox sleep 100000 >/dev/null
-        address=$(cni ADD server | sed -n 's/.*"address": "\([0-9.]*\)\/.*//p')
+        address=$(cni ADD server | sed -n 's/.*"address": "\([0-9.]*\)\/.*/\1/p')
         cni ADD client >/dev/null
-        ctr task exec --exec-id ask client /bin/busybox sh -c             "n=0; until busybox nc $address 7000 </dev/null || [ \$n = 60 ]; do busybox sleep 1; n=\$((n + 1)); done"
+        ctr task exec --exec-id ask client /bin/busybox sh -c \
+            "n=0; until busybox nc $address 7000 </dev/null || [ \$n = 60 ]; do busybox sleep 1; n=\$((n + 1)); done"
         echo "$address"
         iptables -t nat -S | grep -c "POSTROUTING -s $address.* -j CNI-"
         iptables -t nat -S | grep -c -- '-j MASQUERADE'
