@@ -1,7 +1,6 @@
 //! The images that the tests boot: made once, by the program itself.
 
 use std::fs;
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
@@ -217,22 +216,14 @@ fn disk(file: &Path) -> Disk {
 }
 
 impl Booted {
-    pub(crate) fn wait_until_ready(&mut self) {
-        let line = self.wait_for_verdict();
-        assert!(
-            line.ends_with("ready") && !line.contains("not"),
-            "{line}\n{}",
-            self.guest.console().end()
-        );
-    }
-
-    /// The line in which the box says how its start came out.
-    pub(crate) fn wait_for_verdict(&mut self) -> String {
+    fn wait_until_ready(&mut self) {
         let is_end = |line: &str| line.contains("tcforge: ready") || line.contains("tcforge: not ready");
         let line = self
             .guest
             .wait_for_line("the end of the box's start", 0, is_end, BOOT);
-        line.unwrap_or_else(|error| panic!("{error}")).text
+        let line = line.unwrap_or_else(|error| panic!("{error}")).text;
+        let end = self.guest.console().end();
+        assert!(!line.contains("not ready"), "{line}\n{end}");
     }
 
     /// What a script inside printed; it has to succeed.
@@ -257,26 +248,6 @@ pub(crate) fn data_disk(folder: &Path, mib: u64) -> PathBuf {
     let file = folder.join("data");
     create_data_disk(&file, mib << 20).unwrap();
     file
-}
-
-/// Where in an image's file the content of another file lies.
-pub(crate) fn find_in(image: &Path, content: &[u8]) -> u64 {
-    let bytes = fs::read(image).unwrap();
-    // On an ISO every file begins at a sector.
-    let found = bytes
-        .chunks(2048)
-        .position(|sector| sector.starts_with(&content[..2048]));
-    found.expect("the content is not in the image") as u64 * 2048
-}
-
-/// Changes one bit of a byte of a file.
-pub(crate) fn flip(file: &Path, at: u64) {
-    let mut file = fs::OpenOptions::new().read(true).write(true).open(file).unwrap();
-    let mut byte = [0];
-    file.seek(SeekFrom::Start(at)).unwrap();
-    file.read_exact(&mut byte).unwrap();
-    file.seek(SeekFrom::Start(at)).unwrap();
-    file.write_all(&[byte[0] ^ 1]).unwrap();
 }
 
 /// Machines take their turns: more at once than there are processors would only

@@ -11,6 +11,5 @@
 
 mod appliance;
 mod boots;
-mod damage;
 mod driver;
 mod running;
