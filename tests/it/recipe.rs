@@ -774,12 +774,23 @@ fn every_built_in_recipe_has_a_plan_in_every_channel_it_names() {
         }
     }
     assert_eq!(missing, NOT_LOCKED.map(str::to_owned).into());
-    let locked: BTreeSet<_> = lock.iter().map(|file| file.url.to_string()).collect();
+    let locked: BTreeSet<_> = lock
+        .iter()
+        .map(|file| file.url.to_string())
+        .filter(|url| !bases_name(&project, url))
+        .collect();
     assert_eq!(
         locked.difference(&used).collect::<Vec<_>>(),
         [""; 0],
         "locked, and of no use"
     );
+}
+
+/// Whether an image's base is made of a file.
+fn bases_name(project: &Project, url: &str) -> bool {
+    ["iso/bases.toml", "iso/mini/mini.toml"]
+        .iter()
+        .any(|name| project.read_text(name).unwrap().contains(url))
 }
 
 #[test]
@@ -1126,7 +1137,10 @@ fn an_update_keeps_comments_and_records_a_sum_that_was_missing() {
     let recipes = Recipes::load(&project).unwrap();
     let channels = Channels::load(&project).unwrap();
     let used = update::origins_besides(&recipes, &channels, "faasd", "current").unwrap();
-    assert_eq!(used.len(), lock.iter().count());
+    let of_recipes = lock
+        .iter()
+        .filter(|file| !bases_name(&project, &file.url.to_string()));
+    assert_eq!(used.len(), of_recipes.count());
     let change = update::relock(&mut lock, &same, &sums, &used).unwrap();
     assert_eq!(
         change.to_string(),
