@@ -61,7 +61,9 @@ pub(crate) fn images() -> &'static [Image] {
 /// Tiny Core's files: where `TCFORGE_TINYCORE` says, else beside the project.
 fn tiny_core() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/tinycore-11");
-    match std::env::var_os("TCFORGE_TINYCORE") {
+    // The Makefile sets it to nothing where there are none.
+    let named = std::env::var_os("TCFORGE_TINYCORE").filter(|named| !named.is_empty());
+    match named {
         Some(named) => Some(named.into()),
         None => beside.is_dir().then_some(beside),
     }
