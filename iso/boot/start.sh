@@ -9,21 +9,29 @@
 INIT_D=/usr/local/etc/init.d
 LISTS=/etc/tcforge
 IMAGES=/usr/local/share/tcforge/images
+# Where the extensions lie, which the loader has written down.
+CDE=$(cat /etc/sysconfig/cde 2>/dev/null) || CDE=/none
 # MiB, and KiB
 ENOUGH_MEMORY=480
 ENOUGH_DISK=8192
 
-# Every extension that the loader has been through has its mark.
+# is_loaded NAME.tcz: whether the loader has marked it, and its files are there:
+# Tiny Core's loader also marks what it could not mount. The first file will do.
+is_loaded() {
+    [ -e "/usr/local/tce.installed/${1%.tcz}" ] || return
+    file=$(grep -v /tce.installed/ "$CDE/$1.list" 2>/dev/null | head -n 1)
+    [ -z "$file" ] || [ -e "/${file#/}" ] || [ -L "/${file#/}" ]
+}
+
 check_loaded() {
     while read -r name; do
-        [ -e "/usr/local/tce.installed/${name%.tcz}" ] ||
-            fail "the extension $name was not loaded"
+        is_loaded "$name" || fail "the extension $name was not loaded"
     done <"$LISTS/extensions"
 }
 
 # Reads all of them, so it is done when there is time, or something has failed.
 check_sums() (
-    cd "$(cat /etc/sysconfig/cde 2>/dev/null)" 2>/dev/null || return
+    cd "$CDE" 2>/dev/null || return
     for sum in *.tcz.md5.txt; do
         [ ! -r "$sum" ] || md5sum -c "$sum" >/dev/null 2>&1 || say "the extension ${sum%.md5.txt} on the disk is damaged"
     done

@@ -276,7 +276,8 @@ pub(crate) struct RunArgs {
     /// Processors [default: as many as here]
     #[arg(long, value_name = "N")]
     pub(crate) cpus: Option<u32>,
-    /// Make a port of the box a port of this machine's loopback; may be repeated
+    /// Make a port of the box a port of this machine's loopback; may be repeated. Ports of services that
+    /// answer people are made so anyway
     #[arg(long = "forward", short, value_name = "[HOST:]PORT")]
     pub(crate) forwards: Vec<String>,
     /// The data disk, a file of raw bytes; made if it is not there

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use comfy_table::Color;
 use miette::{IntoDiagnostic, WrapErr};
+use reqwest::Url;
+use tcforge::image::description::{Description, Service};
 use tcforge::scratch::Scratch;
 use tcforge::vm::timeline::{Kind, Timeline};
 use tcforge::vm::{Boot, Bus, Disk, Firmware, Forward, Guest, Machine, check, create_data_disk};
@@ -22,20 +24,28 @@ const BOOT: Duration = Duration::from_secs(1800);
 const POWER_OFF: Duration = Duration::from_secs(300);
 
 pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> super::Outcome {
-    let machine = machine(args, terminal)?;
+    let description = Description::read(&args.iso)?;
+    let mut machine = machine(args, terminal)?;
     let scratch = Scratch::in_dir(&std::env::temp_dir())
         .into_diagnostic()
         .wrap_err("cannot make a folder for temporary files")?;
     let iso = args.iso.display();
     terminal.status("Booting", format!("{iso} with {}", machine.accelerator.title()));
+    if args.check {
+        return run_check(args, &machine, scratch.path(), terminal);
+    }
+    let services = description.map_or_else(Vec::new, |description| description.services);
+    for (name, url) in urls(&services, &mut machine.forwards)? {
+        terminal.status(
+            "URL",
+            format!("{name}: {url} (once the box says that it answers)"),
+        );
+    }
     for Forward { host, guest } in &machine.forwards {
         terminal.status(
             "Forward",
-            format!("http://127.0.0.1:{host} to port {guest} of the box"),
+            format!("127.0.0.1:{host} here is port {guest} of the box"),
         );
-    }
-    if args.check {
-        return run_check(args, &machine, scratch.path(), terminal);
     }
     terminal.status(
         "Console",
@@ -99,6 +109,42 @@ fn forward(text: &str) -> miette::Result<Forward> {
         )
     })?;
     Ok(Forward { host, guest })
+}
+
+/// The services that answer people: their names, and the URLs by which they are
+/// reached from here. A port that is not forwarded yet will be: to the same port
+/// here if it is free, else to any.
+fn urls<'a>(services: &'a [Service], forwards: &mut Vec<Forward>) -> miette::Result<Vec<(&'a str, Url)>> {
+    let mut urls = Vec::new();
+    for service in services {
+        let url = service.url.as_deref().and_then(|url| Url::parse(url).ok());
+        let Some((mut url, guest)) = url.and_then(|url| url.port_or_known_default().map(|port| (url, port)))
+        else {
+            continue;
+        };
+        let host = match forwards.iter().find(|forward| forward.guest == guest) {
+            Some(forward) => forward.host,
+            None => {
+                let host = free_port(guest)
+                    .into_diagnostic()
+                    .wrap_err("cannot find a free port")?;
+                forwards.push(Forward { host, guest });
+                host
+            }
+        };
+        // Neither fails for a URL that has a host.
+        let _ = url.set_host(Some("127.0.0.1"));
+        let _ = url.set_port(Some(host));
+        urls.push((service.name.as_str(), url));
+    }
+    Ok(urls)
+}
+
+/// A port of the loopback that nobody has, this one if that can be.
+fn free_port(wanted: u16) -> io::Result<u16> {
+    let loopback = |port| TcpListener::bind(("127.0.0.1", port));
+    let listener = loopback(wanted).or_else(|_| loopback(0))?;
+    Ok(listener.local_addr()?.port())
 }
 
 /// Services of an appliance listen on its loopback only.
@@ -172,4 +218,73 @@ fn print(timeline: &Timeline, terminal: &Terminal) -> io::Result<()> {
         ]);
     }
     terminal.print(table.trim_fmt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str, url: Option<&str>) -> Service {
+        Service {
+            name: name.to_owned(),
+            url: url.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn what_answers_people_is_reached_from_here() {
+        let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let taken = taken.local_addr().map(|address| (taken, address.port())).unwrap();
+        let services = [
+            service("containerd", None),
+            service("gateway", Some("http://127.0.0.1:8080/ui/?x=1")),
+            service("taken", Some(&format!("http://localhost:{}", taken.1))),
+            service("odd", Some("no url")),
+        ];
+        let mut forwards = vec![Forward {
+            host: 10080,
+            guest: 8080,
+        }];
+        let urls = urls(&services, &mut forwards).unwrap();
+        let other = forwards[1].host;
+        assert_eq!(
+            forwards,
+            [
+                Forward {
+                    host: 10080,
+                    guest: 8080
+                },
+                Forward {
+                    host: other,
+                    guest: taken.1
+                }
+            ]
+        );
+        assert_ne!(other, taken.1);
+        let told: Vec<_> = urls.iter().map(|(name, url)| format!("{name} {url}")).collect();
+        assert_eq!(
+            told,
+            [
+                "gateway http://127.0.0.1:10080/ui/?x=1".to_owned(),
+                format!("taken http://127.0.0.1:{other}/")
+            ]
+        );
+    }
+
+    #[test]
+    fn a_pair_of_ports_is_checked() {
+        let pair = forward("10443:443").unwrap();
+        assert_eq!((pair.host, pair.guest), (10443, 443));
+        for wrong in ["", "http", "0", "1:0", "1:2:3", "65536"] {
+            let error = forward(wrong).unwrap_err();
+            assert_eq!(error.to_string(), format!("`{wrong}` is no pair of ports"));
+        }
+        let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let error = forward(&format!("{port}:80")).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("port {port} of this machine cannot be used")),
+            "{error}"
+        );
+    }
 }

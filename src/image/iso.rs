@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::appliance::Appliance;
 use super::base::BootBase;
 use super::closure::Extension;
+use super::description::{self, Description};
 use super::initrd::{InitrdError, Part, Tree};
 use super::menu::{Disk, Menu, MenuError};
 use super::tools::{self, ToolError, Tools};
@@ -59,6 +60,8 @@ pub struct Parts<'a> {
     pub overlay: &'a Tree,
     /// The extensions on the disk, in the order in which they are loaded.
     pub extensions: &'a [Extension],
+    /// What the disk says of itself.
+    pub description: &'a Description,
     /// SOURCE_DATE_EPOCH, seconds since 1970: the time stamp of everything.
     pub time: u32,
     /// Told what goes on.
@@ -137,6 +140,7 @@ impl Parts<'_> {
         self.write_initrds(&mut tree)?;
         self.add_extensions(&mut tree)?;
         let content_size = tree.size;
+        self.add_description(&mut tree)?;
         self.add_boot_loaders(&mut tree, &tools)?;
         let made = scratch.path().join("made.iso");
         self.write_iso(&tree, &tools, &made)?;
@@ -182,6 +186,16 @@ impl Parts<'_> {
             names += &format!("{}\n", extension.name);
         }
         tree.add_bytes("cde/onboot.lst", names.as_bytes())
+    }
+
+    fn add_description(&self, tree: &mut DiskTree) -> Result<(), IsoError> {
+        let path = Path::new(description::FILE);
+        let json = self
+            .description
+            .to_json()
+            .map_err(io::Error::from)
+            .map_err(writing(path))?;
+        tree.add_bytes(description::FILE, json.as_bytes())
     }
 
     fn add_boot_loaders(&self, tree: &mut DiskTree, tools: &Tools) -> Result<(), IsoError> {
@@ -405,9 +419,11 @@ impl DiskTree {
     }
 
     /// Where the files' contents lie on the disk would otherwise follow their
-    /// inode numbers on this machine. The first in the list come first.
+    /// inode numbers on this machine. Extensions come last: a disk whose end is
+    /// missing boots, and knows what is missing.
     fn weights(&self) -> String {
-        let files = self.files.iter().rev().enumerate();
+        let (last, first): (Vec<_>, Vec<_>) = self.files.iter().partition(|file| file.path.ends_with(".tcz"));
+        let files = first.into_iter().chain(last).rev().enumerate();
         files
             .map(|(weight, file)| format!("{weight} /{}\n", file.path))
             .collect()

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::appliance::Appliance;
 use super::base::BootBase;
 use super::closure::{ClosureError, Extension, Shelves};
+use super::description::Description;
 use super::iso::{Iso, IsoError, Parts};
 use super::overlay::{Overlay, OverlayError};
 use super::supply::{Maker, SupplyError};
@@ -83,6 +84,7 @@ pub fn make(request: &Request<'_>) -> Result<Made, ImageError> {
         base: request.base,
         overlay: &overlay.tree()?,
         extensions: &beside,
+        description: &Description::new(request.appliance, request.base, &loaded),
         time: request.time,
         progress: request.progress,
     };

@@ -6,6 +6,7 @@ pub mod appliance;
 pub mod base;
 pub mod closure;
 pub mod container;
+pub mod description;
 pub mod initrd;
 pub mod iso;
 mod make;

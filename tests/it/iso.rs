@@ -8,6 +8,7 @@ use std::process::Command;
 use tcforge::digest::Sha256;
 use tcforge::image::appliance::Appliance;
 use tcforge::image::base::{BootBase, Kernel};
+use tcforge::image::description::{self, Description, DescriptionError};
 use tcforge::image::initrd::{Device, Part, Tree};
 use tcforge::image::{ImageError, Made, Request, make};
 use tcforge::progress::Silent;
@@ -207,6 +208,7 @@ fn the_disk_is_laid_out_as_tiny_cores() {
         "/cde/optional/net-bridging-1.2.3-test.tcz.md5.txt",
         "/cde/optional/net-bridging-1.2.3-test.tcz.spdx.json",
         "/cde/optional/net-bridging-1.2.3-test.tcz.tree",
+        "/tcforge.json",
     ];
     assert_eq!(files.keys().collect::<Vec<_>>(), wanted);
     for (name, values) in &files {
@@ -220,6 +222,68 @@ fn the_disk_is_laid_out_as_tiny_cores() {
     let sum = text(&bench.iso(), "/cde/optional/lib.tcz.md5.txt");
     assert!(sum.ends_with("  lib.tcz\n"), "{sum}");
     assert_eq!(bench.made(), ["box.iso"]);
+}
+
+#[test]
+fn the_disk_says_what_it_is() {
+    let bench = Bench::new();
+    bench
+        .make(&format!("{APPLIANCE}url = 'http://127.0.0.1:80/ui'\n"), 0)
+        .unwrap();
+    let wanted = Description {
+        name: "box".to_owned(),
+        title: "It's a test".to_owned(),
+        base: "a test".to_owned(),
+        kernel: RELEASE.to_owned(),
+        extensions: ["lib.tcz", "net-bridging-1.2.3-test.tcz", "daemon.tcz"]
+            .map(str::to_owned)
+            .to_vec(),
+        services: vec![description::Service {
+            name: "daemon".to_owned(),
+            url: Some("http://127.0.0.1:80/ui".to_owned()),
+        }],
+    };
+    assert_eq!(Description::read(&bench.iso()).unwrap(), Some(wanted));
+}
+
+#[test]
+fn what_is_no_whole_image_of_ours_is_known_as_such() {
+    let bench = Bench::new();
+    bench.make(APPLIANCE, 0).unwrap();
+    let iso = fs::read(bench.iso()).unwrap();
+    let file = bench.path().join("other");
+    let read = |bytes: &[u8]| {
+        fs::write(&file, bytes).unwrap();
+        Description::read(&file)
+    };
+    // A disk's image need not be an ISO, nor an ISO one of ours.
+    for length in [0, 32768, 32768 + 2047] {
+        assert_eq!(read(&vec![0; length]).unwrap(), None, "{length} bytes");
+    }
+    let other = bench.path().join("other.iso");
+    output(
+        Command::new("xorriso")
+            .args(["-as", "mkisofs", "-quiet", "-o"])
+            .args([&other, &bench.path().join("out")]),
+    );
+    assert_eq!(Description::read(&other).unwrap(), None);
+    let blocks = u32::from_le_bytes(iso[32768 + 80..32768 + 84].try_into().unwrap());
+    let whole = u64::from(blocks) * 2048;
+    let error = read(&iso[..whole as usize - 1]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "the image `{}` is not whole: it has {} bytes of {whole}",
+            file.display(),
+            whole - 1
+        )
+    );
+    let begin = b"{\n  \"name\": \"box\"";
+    let at = iso.windows(begin.len()).position(|bytes| bytes == begin).unwrap();
+    let mut damaged = iso.clone();
+    damaged[at] = b'x';
+    let error = read(&damaged).unwrap_err();
+    assert!(matches!(error, DescriptionError::Damaged { .. }), "{error}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The images that the tests boot: made once, by the program itself.
 
 use std::fs;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
@@ -218,14 +219,19 @@ fn disk(file: &Path) -> Disk {
 }
 
 impl Booted {
-    fn wait_until_ready(&mut self) {
+    pub(crate) fn wait_until_ready(&mut self) {
+        let line = self.wait_for_verdict();
+        let end = self.guest.console().end();
+        assert!(!line.contains("not ready"), "{line}\n{end}");
+    }
+
+    /// The line in which the box says how its start came out.
+    pub(crate) fn wait_for_verdict(&mut self) -> String {
         let is_end = |line: &str| line.contains("tcforge: ready") || line.contains("tcforge: not ready");
         let line = self
             .guest
             .wait_for_line("the end of the box's start", 0, is_end, BOOT);
-        let line = line.unwrap_or_else(|error| panic!("{error}")).text;
-        let end = self.guest.console().end();
-        assert!(!line.contains("not ready"), "{line}\n{end}");
+        line.unwrap_or_else(|error| panic!("{error}")).text
     }
 
     /// What a script inside printed; it has to succeed.
@@ -252,15 +258,35 @@ pub(crate) fn data_disk(folder: &Path, mib: u64) -> PathBuf {
     file
 }
 
+/// Where in an image's file the content of another file lies.
+pub(crate) fn find_in(image: &Path, content: &[u8]) -> u64 {
+    let bytes = fs::read(image).unwrap();
+    // On an ISO every file begins at a sector.
+    let found = bytes
+        .chunks(2048)
+        .position(|sector| sector.starts_with(&content[..2048]));
+    found.expect("the content is not in the image") as u64 * 2048
+}
+
+/// Changes one bit of a byte of a file.
+pub(crate) fn flip(file: &Path, at: u64) {
+    let mut file = fs::OpenOptions::new().read(true).write(true).open(file).unwrap();
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(at)).unwrap();
+    file.read_exact(&mut byte).unwrap();
+    file.seek(SeekFrom::Start(at)).unwrap();
+    file.write_all(&[byte[0] ^ 1]).unwrap();
+}
+
 /// Machines take their turns: more at once than there are processors would only
 /// be slower, and take all memory.
-struct Turn;
+pub(crate) struct Turn;
 
 static RUNNING: Mutex<usize> = Mutex::new(0);
 static ENDED: Condvar = Condvar::new();
 
 impl Turn {
-    fn wait() -> Self {
+    pub(crate) fn wait() -> Self {
         let most = std::thread::available_parallelism().map_or(1, usize::from).min(4);
         let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         let free = ENDED.wait_while(running, |running| *running >= most);

@@ -11,5 +11,8 @@
 
 mod appliance;
 mod boots;
+mod damage;
+mod data_disk;
 mod driver;
+mod run;
 mod running;

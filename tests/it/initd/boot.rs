@@ -76,8 +76,21 @@ fn what_failed_is_named_and_the_rest_starts() {
             "netstat() { echo 'tcp 0 0 0.0.0.0:22 0.0.0.0:* LISTEN'; echo 'tcp 0 0 127.0.0.1:80 0.0.0.0:* LISTEN'; \
              echo 'udp 0 0 :::68 :::*'; }\nctr() { [ \"$*\" = '-n default images import /usr/local/share/tcforge/images/default/good.tar' ]; }",
         );
-        machine.write("/etc/tcforge/extensions", "gone.tcz\na.tcz\n");
-        machine.write("/usr/local/tce.installed/a", "");
+        machine.write("/etc/tcforge/extensions", "gone.tcz\na.tcz\nmarked.tcz\n");
+        for name in ["a", "marked"] {
+            machine.write(&format!("/usr/local/tce.installed/{name}"), "");
+        }
+        machine.write("/usr/local/share/a", "");
+        for (name, list) in [
+            ("a", "/usr/local/share/a\n"),
+            // Tiny Core's loader marks what it could not mount.
+            (
+                "marked",
+                "/usr/local/tce.installed/marked\n/usr/local/share/marked\n",
+            ),
+        ] {
+            machine.write(&format!("/cde/optional/{name}.tcz.list"), list);
+        }
         machine.write(
             "/etc/tcforge/services",
             "bad\t-\t-\t-\t-\nunmade\tfalse\t/etc/x\t-\t-\ncontainerd\t-\t-\t-\t-\n",
@@ -100,6 +113,7 @@ fn what_failed_is_named_and_the_rest_starts() {
         );
         machine.run("/etc/tcforge/script");
         let wanted = "tcforge: the extension gone.tcz was not loaded\n\
+            tcforge: the extension marked.tcz was not loaded\n\
             tcforge: service bad failed: see /var/log/tcforge.log and /var/log/bad.log\n\
             tcforge: the service unmade could not be set up: see /var/log/tcforge.log\n\
             tcforge: service containerd answers\n\
@@ -107,7 +121,8 @@ fn what_failed_is_named_and_the_rest_starts() {
             tcforge: imported good.tar (namespace default)\n\
             tcforge: warning: udp/68 is open to the network (:::68), which the appliance does not mean\n\
             tcforge: the extension gone.tcz on the disk is damaged\n\
-            tcforge: not ready: the extension gone.tcz was not loaded, bad, unmade, bad.tar\n";
+            tcforge: not ready: the extension gone.tcz was not loaded, \
+            the extension marked.tcz was not loaded, bad, unmade, bad.tar\n";
         assert_eq!(said(&machine), wanted, "{}", system.name);
     }
 }
