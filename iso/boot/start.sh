@@ -2,6 +2,9 @@
 # tcforge-start: starts the services of the appliance, in order, and says on the
 # consoles how each came out. Its last line is "tcforge: ready", or "tcforge: not
 # ready:" and what failed. Runs in the background: nothing waits for it.
+#
+# Boot codes:
+#   tcforge.timeout=SECONDS  a service's start may take so long
 
 # shellcheck source=/dev/null
 . /usr/share/tcforge/common.sh
@@ -14,6 +17,8 @@ CDE=$(cat /etc/sysconfig/cde 2>/dev/null) || CDE=/none
 # MiB, and KiB
 ENOUGH_MEMORY=480
 ENOUGH_DISK=8192
+# Seconds.
+START_TIMEOUT=$(boot_code tcforge.timeout) || START_TIMEOUT=900
 
 # is_loaded NAME.tcz: whether the loader has marked it, and its files are there:
 # Tiny Core's loader also marks what it could not mount. The first file will do.
@@ -63,15 +68,20 @@ start() {
         fail "the service $1 could not be set up: see /var/log/tcforge.log" "$1"
         return
     fi
-    if "$INIT_D/$1" start; then
+    # One that stays in the foreground must not keep the others from starting.
+    timeout "$START_TIMEOUT" "$INIT_D/$1" start
+    case $? in
+    0)
         case $5 in
         -) say "service $1 answers" ;;
         *) say "service $1 answers: $5" ;;
         esac
         [ "$1" != containerd ] || import_images
-    else
-        fail "service $1 failed: see /var/log/tcforge.log and /var/log/$1.log" "$1"
-    fi
+        ;;
+    # What busybox's timeout ends with, and coreutils'.
+    143 | 124) fail "service $1 did not start within $START_TIMEOUT seconds: see /var/log/tcforge.log" "$1" ;;
+    *) fail "service $1 failed: see /var/log/tcforge.log and /var/log/$1.log" "$1" ;;
+    esac
     [ "$4" = - ] || [ ! -e "$4" ] || say "the password for $1 is in $4"
 }
 

@@ -43,7 +43,7 @@ pub(crate) fn run(args: &IsoArgs, project: &Project, terminal: &Terminal) -> Out
         base: &base,
         folders: &folders(&args.out),
         out: &args.out,
-        time: time.unwrap_or(0),
+        time,
         progress: terminal,
     })?;
     if terminal.json {

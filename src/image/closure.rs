@@ -2,13 +2,19 @@
 //! gap, all that they need.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
-use crate::digest::Sha256;
+use md5::Digest as _;
+
+use crate::digest::{Sha256, Sha256Writer};
 use crate::tcz::side::dep::{self, CycleError};
-use crate::tcz::side::{self, Dependency, Sums, md5};
+use crate::tcz::side::md5::Md5;
+use crate::tcz::side::{self, Dependency};
 
 /// The side files that go on the disk: those that Tiny Core's tools read there,
 /// and the bill of materials. zsync is for mirrors.
@@ -167,9 +173,59 @@ impl Shelves {
                 folders: self.folders.clone(),
             });
         }
-        let images = names.iter().filter_map(|name| Some((name, self.find(name)?)));
-        images.map(|(name, image)| Extension::read(name, image)).collect()
+        let images = names
+            .iter()
+            .filter_map(|name| Some((name.as_str(), self.find(name)?)));
+        read_all(&images.collect::<Vec<_>>())
     }
+}
+
+/// Reads extensions, in order; summing takes longer than the disk does, so as many
+/// at once as there are processors.
+fn read_all(images: &[(&str, PathBuf)]) -> Result<Vec<Extension>, ClosureError> {
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<Vec<(usize, Extension)>, ClosureError> {
+        let mut read = Vec::new();
+        while let index = next.fetch_add(1, Ordering::Relaxed)
+            && let Some((name, image)) = images.get(index)
+        {
+            read.push((index, Extension::read(name, image.clone())?));
+        }
+        Ok(read)
+    };
+    let threads = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(images.len());
+    let parts = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect::<Result<Vec<_>, _>>()
+    });
+    let mut read: Vec<_> = parts?.into_iter().flatten().collect();
+    read.sort_by_key(|(index, _)| *index);
+    Ok(read.into_iter().map(|(_, extension)| extension).collect())
+}
+
+/// The two sums of a file that are needed here, and its length.
+fn sums(image: &Path) -> io::Result<(Md5, Sha256, u64)> {
+    let mut file = File::open(image)?;
+    let (mut md5, mut sha256) = (md5::Md5::new(), Sha256Writer::new(io::sink()));
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => {
+                md5.update(&buffer[..n]);
+                sha256.write_all(&buffer[..n])?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let (sha256, length, _) = sha256.finish();
+    Ok((Md5(md5.finalize().into()), sha256, length))
 }
 
 /// The path of a side file.
@@ -187,7 +243,7 @@ impl Extension {
             let path = path.to_owned();
             move |source| ClosureError::Read { path, source }
         };
-        let sums = Sums::of_file(&image, None).map_err(read(&image))?;
+        let (md5, sha256, size) = sums(&image).map_err(read(&image))?;
         let mut side = BTreeMap::new();
         for suffix in SIDE_FILES {
             let path = beside(&image, suffix);
@@ -197,14 +253,14 @@ impl Extension {
                 Err(error) => return Err(read(&path)(error)),
             };
         }
-        let written = side::md5::print(sums.md5, name).into_bytes();
+        let written = side::md5::print(md5, name).into_bytes();
         if let Some(text) = side.insert("md5.txt", written) {
-            same_sum(&image, &text, &sums)?;
+            same_sum(&image, &text, md5)?;
         }
         Ok(Self {
             name: name.to_owned(),
-            size: sums.length,
-            sha256: sums.sha256,
+            size,
+            sha256,
             image,
             side,
         })
@@ -218,19 +274,19 @@ impl Extension {
     }
 }
 
-fn same_sum(image: &Path, text: &[u8], sums: &Sums) -> Result<(), ClosureError> {
+fn same_sum(image: &Path, text: &[u8], found: Md5) -> Result<(), ClosureError> {
     let wrong = |problem: String| ClosureError::SideFile {
         path: beside(image, "md5.txt"),
         problem,
     };
     let text = std::str::from_utf8(text).map_err(|error| wrong(error.to_string()))?;
-    let (wanted, _) = md5::parse(text).map_err(|error| wrong(error.to_string()))?;
-    if wanted == sums.md5 {
+    let (wanted, _) = side::md5::parse(text).map_err(|error| wrong(error.to_string()))?;
+    if wanted == found {
         return Ok(());
     }
     Err(ClosureError::Damaged {
         image: image.to_owned(),
-        found: sums.md5.to_string(),
+        found: found.to_string(),
         wanted: wanted.to_string(),
     })
 }

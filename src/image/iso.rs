@@ -38,7 +38,7 @@ const C32: [&str; 4] = ["ldlinux.c32", "libcom32.c32", "libutil.c32", "menu.c32"
 const GRUB_KERNEL: &str = "/usr/lib/grub/x86_64-efi/kernel.img";
 
 /// FAT knows no time before 1980.
-const FAT_BEGINS: u32 = 315_532_800;
+pub(super) const FAT_BEGINS: u32 = 315_532_800;
 /// The serial number of the partition that UEFI boots from: any, but always the
 /// same.
 const FAT_SERIAL: &str = "54434647";
@@ -284,7 +284,9 @@ impl Parts<'_> {
             "-file-mode",
             "0444",
         ]);
-        command.arg("--set_all_file_dates").arg(format!("={}", self.time));
+        // xorriso takes 0 for the present time.
+        let time = format!("={}", self.time.max(1));
+        command.arg("--set_all_file_dates").arg(time);
         command.arg("--sort-weight-list").arg(&weights);
         command.args(["-eltorito-boot", &format!("{ISOLINUX}/isolinux.bin")]);
         command.args(["-eltorito-catalog", &format!("{ISOLINUX}/boot.cat")]);

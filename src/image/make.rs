@@ -6,7 +6,7 @@ use super::appliance::Appliance;
 use super::base::BootBase;
 use super::closure::{ClosureError, Extension, Shelves};
 use super::description::Description;
-use super::iso::{Iso, IsoError, Parts};
+use super::iso::{FAT_BEGINS, Iso, IsoError, Parts};
 use super::overlay::{Overlay, OverlayError};
 use super::supply::{Maker, SupplyError};
 use crate::progress::Progress;
@@ -25,11 +25,16 @@ pub struct Request<'a> {
     pub folders: &'a [PathBuf],
     /// Where the ISO goes, `NAME.iso`; it must exist.
     pub out: &'a Path,
-    /// SOURCE_DATE_EPOCH, seconds since 1970: the time stamp of everything made.
-    pub time: u32,
+    /// SOURCE_DATE_EPOCH, seconds since 1970: the time stamp of everything made;
+    /// [`TIME`] without one.
+    pub time: Option<u32>,
     /// Told what goes on.
     pub progress: &'a dyn Progress,
 }
+
+/// The time stamp of everything unless another is wanted: 1980, before which FAT
+/// knows no time. Not the present time, or no two images would be the same.
+pub const TIME: u32 = FAT_BEGINS;
 
 /// What was made.
 #[derive(Debug, Clone)]
@@ -85,7 +90,7 @@ pub fn make(request: &Request<'_>) -> Result<Made, ImageError> {
         overlay: &overlay.tree()?,
         extensions: &beside,
         description: &Description::new(request.appliance, request.base, &loaded),
-        time: request.time,
+        time: request.time.unwrap_or(TIME),
         progress: request.progress,
     };
     Ok(Made {
@@ -105,7 +110,7 @@ fn extensions(request: &Request<'_>, scratch: &Path) -> Result<(Vec<Extension>, 
     let maker = Maker {
         project: request.project,
         folder: scratch,
-        time: request.time,
+        time: request.time.unwrap_or(TIME),
         progress: request.progress,
     };
     let mut roots = appliance.builtin.clone();

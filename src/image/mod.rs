@@ -15,4 +15,4 @@ pub mod overlay;
 pub mod supply;
 pub mod tools;
 
-pub use make::{ImageError, Made, Request, make};
+pub use make::{ImageError, Made, Request, TIME, make};

@@ -105,7 +105,7 @@ impl Bench {
         self.folder.path()
     }
 
-    fn make(&self, text: &str, time: u32) -> Result<Made, ImageError> {
+    fn make(&self, text: &str, time: impl Into<Option<u32>>) -> Result<Made, ImageError> {
         let project = Project::in_folder(self.path());
         let appliance = Appliance::parse("box", &SourceFile::new("box.toml", text), &project).unwrap();
         make(&Request {
@@ -114,7 +114,7 @@ impl Bench {
             base: &base(self.path()),
             folders: &[self.path().to_owned()],
             out: &self.path().join("out"),
-            time,
+            time: time.into(),
             progress: &Silent,
         })
     }
@@ -390,6 +390,23 @@ fn the_same_inputs_give_the_same_bytes() {
     let second_iso = second.make(APPLIANCE, 1_600_000_000).unwrap().iso;
     assert_eq!(first_iso.sha256, second_iso.sha256);
     assert_ne!(first.make(APPLIANCE, 0).unwrap().iso.sha256, first_iso.sha256);
+}
+
+#[test]
+fn the_time_stamp_is_the_one_that_is_wanted_and_never_now() {
+    for (time, wanted) in [
+        (None, "1980010100000000"),
+        (Some(0), "1970010100000000"),
+        (Some(1_600_000_000), "2020091312264000"),
+    ] {
+        let bench = Bench::new();
+        bench.make(APPLIANCE, time).unwrap();
+        let iso = fs::read(bench.iso()).unwrap();
+        // When the volume was made, and last changed (ECMA-119, 8.4.26 and 8.4.27).
+        for at in [813, 830] {
+            assert_eq!(&iso[32768 + at..][..16], wanted.as_bytes(), "{time:?}");
+        }
+    }
 }
 
 #[test]

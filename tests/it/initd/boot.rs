@@ -128,6 +128,26 @@ fn what_failed_is_named_and_the_rest_starts() {
 }
 
 #[test]
+fn a_service_that_stays_in_the_foreground_does_not_keep_others_from_starting() {
+    for system in systems() {
+        let mut machine = Machine::start(&system);
+        install(&machine, "start.sh", "netstat() { :; }");
+        machine.write("/etc/cmdline", "quiet tcforge.timeout=1\n");
+        machine.write("/etc/tcforge/extensions", "");
+        machine.write(
+            "/etc/tcforge/services",
+            "foreground\t-\t-\t-\t-\nnext\t-\t-\t-\t-\n",
+        );
+        service(&machine, "foreground", "exec sleep 600");
+        service(&machine, "next", "");
+        machine.run("/etc/tcforge/script");
+        let wanted = "tcforge: service foreground did not start within 1 seconds: see /var/log/tcforge.log\n\
+            tcforge: service next answers\ntcforge: not ready: foreground\n";
+        assert_eq!(said(&machine), wanted, "{}", system.name);
+    }
+}
+
+#[test]
 fn without_a_data_disk_the_box_says_what_is_lost() {
     for system in systems() {
         let mut machine = Machine::start(&system);
