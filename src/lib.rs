@@ -23,6 +23,7 @@ pub mod fetch;
 pub mod guard;
 pub mod image;
 pub mod initd;
+pub mod kept;
 pub mod kernel;
 pub mod progress;
 pub mod project;

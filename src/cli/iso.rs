@@ -44,6 +44,7 @@ pub(crate) fn run(args: &IsoArgs, project: &Project, terminal: &Terminal) -> Out
         folders: &folders(&args.out),
         out: &args.out,
         time,
+        cache: Some(fetcher.cache().root()),
         progress: terminal,
     })?;
     if terminal.json {

@@ -13,7 +13,7 @@ use reqwest::Url;
 use tcforge::image::description::{Description, Service};
 use tcforge::scratch::Scratch;
 use tcforge::vm::timeline::{Kind, Timeline};
-use tcforge::vm::{Boot, Bus, Disk, Firmware, Forward, Guest, Machine, check, create_data_disk};
+use tcforge::vm::{Boot, Bus, Checked, Disk, Firmware, Forward, Guest, Machine, check, create_data_disk};
 
 use super::args::{BootChoice, RunArgs};
 use super::terminal::Terminal;
@@ -165,18 +165,21 @@ fn run_check(args: &RunArgs, machine: &Machine, folder: &Path, terminal: &Termin
     let title = args.iso.file_name().unwrap_or_default().to_string_lossy();
     let time_out = Duration::from_secs(args.time_out);
     let result = check(&mut guest, &title, machine.accelerator.title(), time_out);
-    let result = result.and_then(|timeline| {
-        open_loopback(&mut guest, machine, terminal);
+    let result = result.and_then(|checked| {
         guest.power_off(POWER_OFF)?;
-        Ok(timeline)
+        Ok(checked)
     });
     drop(guest);
     if let Some(report) = &args.report {
-        write_report(report, folder, result.as_ref().ok())
-            .into_diagnostic()
-            .wrap_err_with(|| format!("cannot write the report to `{}`", report.display()))?;
+        write_report(
+            report,
+            folder,
+            result.as_ref().ok().map(|checked| &checked.timeline),
+        )
+        .into_diagnostic()
+        .wrap_err_with(|| format!("cannot write the report to `{}`", report.display()))?;
     }
-    let timeline = result?;
+    let Checked { timeline, container } = result?;
     if terminal.json {
         terminal.print_json(&timeline).into_diagnostic()?;
     } else {
@@ -184,7 +187,14 @@ fn run_check(args: &RunArgs, machine: &Machine, folder: &Path, terminal: &Termin
     }
     terminal.status(
         "Checked",
-        format!("{title}: everything answers, and a container has run"),
+        format!(
+            "{title}: everything answers{}",
+            if container {
+                ", and a container has run"
+            } else {
+                ""
+            }
+        ),
     );
     Ok(ExitCode::SUCCESS)
 }
@@ -208,7 +218,7 @@ fn print(timeline: &Timeline, terminal: &Terminal) -> io::Result<()> {
             Kind::Kernel | Kind::Init => ("starts", None),
             Kind::Extension => ("loaded", Some(Color::Cyan)),
             Kind::Service => ("answers", Some(Color::Green)),
-            Kind::Ready => ("", Some(Color::Green)),
+            Kind::Prompt | Kind::Ready => ("", Some(Color::Green)),
             Kind::Failure => ("", Some(Color::Red)),
         };
         table.add_row([

@@ -64,6 +64,8 @@ pub struct Parts<'a> {
     pub description: &'a Description,
     /// SOURCE_DATE_EPOCH, seconds since 1970: the time stamp of everything.
     pub time: u32,
+    /// Where what takes long to make is kept.
+    pub cache: Option<&'a Path>,
     /// Told what goes on.
     pub progress: &'a dyn Progress,
 }
@@ -171,8 +173,27 @@ impl Parts<'_> {
         if !modules.stage.is_empty() {
             parts.push(PartRef::Tree(&modules));
         }
-        tree.add_initrd(ROOT, &parts, self.time)?;
-        tree.add_initrd(OVERLAY, &[PartRef::Tree(self.overlay)], self.time)
+        self.add_initrd(tree, ROOT, &parts)?;
+        self.add_initrd(tree, OVERLAY, &[PartRef::Tree(self.overlay)])
+    }
+
+    fn add_initrd(&self, tree: &mut DiskTree, path: &str, parts: &[PartRef<'_>]) -> Result<(), IsoError> {
+        let host = tree.place(path)?;
+        let file = File::create_new(&host).map_err(writing(&host))?;
+        let mut out = Sha256Writer::new(file);
+        for part in parts {
+            match part {
+                PartRef::Tree(part) => part.write(&mut out, self.time, self.cache)?,
+                PartRef::File(part) => {
+                    let mut file = File::open(part).map_err(reading(part))?;
+                    io::copy(&mut file, &mut out).map_err(writing(&host))?;
+                }
+            }
+        }
+        out.flush().map_err(writing(&host))?;
+        let (sum, size, _) = out.finish();
+        tree.add_summed(path, &host, size, sum);
+        Ok(())
     }
 
     fn add_extensions(&self, tree: &mut DiskTree) -> Result<(), IsoError> {
@@ -368,25 +389,6 @@ impl DiskTree {
         let host = self.place(path)?;
         fs::write(&host, bytes).map_err(writing(&host))?;
         self.add_summed(path, &host, bytes.len() as u64, Sha256::of(bytes));
-        Ok(())
-    }
-
-    fn add_initrd(&mut self, path: &str, parts: &[PartRef<'_>], time: u32) -> Result<(), IsoError> {
-        let host = self.place(path)?;
-        let file = File::create_new(&host).map_err(writing(&host))?;
-        let mut out = Sha256Writer::new(file);
-        for part in parts {
-            match part {
-                PartRef::Tree(tree) => tree.write(&mut out, time)?,
-                PartRef::File(part) => {
-                    let mut part_file = File::open(part).map_err(reading(part))?;
-                    io::copy(&mut part_file, &mut out).map_err(writing(&host))?;
-                }
-            }
-        }
-        out.flush().map_err(writing(&host))?;
-        let (sum, size, _) = out.finish();
-        self.add_summed(path, &host, size, sum);
         Ok(())
     }
 

@@ -28,6 +28,8 @@ pub struct Request<'a> {
     /// SOURCE_DATE_EPOCH, seconds since 1970: the time stamp of everything made;
     /// [`TIME`] without one.
     pub time: Option<u32>,
+    /// Where what takes long to make is kept for the next time, if anywhere.
+    pub cache: Option<&'a Path>,
     /// Told what goes on.
     pub progress: &'a dyn Progress,
 }
@@ -91,6 +93,7 @@ pub fn make(request: &Request<'_>) -> Result<Made, ImageError> {
         extensions: &beside,
         description: &Description::new(request.appliance, request.base, &loaded),
         time: request.time.unwrap_or(TIME),
+        cache: request.cache,
         progress: request.progress,
     };
     Ok(Made {

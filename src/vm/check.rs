@@ -41,14 +41,23 @@ pub enum CheckError {
     Container(String),
 }
 
-/// Waits until the box says that everything is up, runs a container if there is
-/// a containerd, and tells when what happened.
+/// What was found out of a box that is as it should be.
+#[derive(Debug)]
+pub struct Checked {
+    /// When what happened.
+    pub timeline: Timeline,
+    /// Whether a container has run: not without a containerd.
+    pub container: bool,
+}
+
+/// Waits until the box says that everything is up, and runs a container if there
+/// is a containerd.
 pub fn check(
     guest: &mut Guest,
     title: &str,
     accelerator: &str,
     time_out: Duration,
-) -> Result<Timeline, CheckError> {
+) -> Result<Checked, CheckError> {
     // A prompt may stand in front.
     let is_end = |line: &str| line.contains(READY) || line.contains(NOT_READY);
     let line = guest.wait_for_line("the end of the box's start", 0, is_end, time_out)?;
@@ -57,11 +66,12 @@ pub fn check(
     }
     let timeline = Timeline::of_guest(guest, title, accelerator)?;
     let containerd = guest.run("[ -x /usr/local/etc/init.d/containerd ]", time_out)?;
-    if containerd.status == 0 {
+    let container = containerd.status == 0;
+    if container {
         let printed = guest.expect(CONTAINER, time_out)?;
         if printed.trim() != "process 1" {
             return Err(CheckError::Container(printed));
         }
     }
-    Ok(timeline)
+    Ok(Checked { timeline, container })
 }

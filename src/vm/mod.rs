@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use accelerator::Accelerator;
-pub use check::{CheckError, check};
+pub use check::{CheckError, Checked, check};
 pub use console::{Console, Line};
 pub use disk::create_data_disk;
 pub use machine::{Boot, Bus, Disk, Firmware, Forward, Machine};

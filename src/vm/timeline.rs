@@ -19,8 +19,8 @@ const MARKS: &[(&str, Kind)] = &[
     ("tcforge: not ready", Kind::Failure),
 ];
 
-/// Tells what the console does not: when the kernel, init and each extension
-/// came. Every loaded extension has its mark in tce.installed, made when it was
+/// Tells what the console does not: when the kernel, init, each extension and the
+/// first login shell (`-sh`; field 22 of its stat, behind the name) came. Every loaded extension has its mark in tce.installed, made when it was
 /// loaded; the marks' times have whole seconds.
 const ASK: &str = r#"
 read -r up _ </proc/uptime && echo "uptime $up"
@@ -30,6 +30,9 @@ while read -r name; do
     ls -ld --full-time "/usr/local/tce.installed/${name%.tcz}" |
         sed -n 's/.* \([0-9]*-[0-9]*-[0-9]* [0-9:.]* [+-][0-9]*\) .*/loaded '"$name"' \1/p'
 done </etc/tcforge/extensions
+for process in $(grep -l '^-sh' /proc/[0-9]*/cmdline 2>/dev/null); do
+    sed 's/.*) //' "${process%/cmdline}/stat" | cut -d ' ' -f 20
+done | sort -n | sed -n '1s/\(..\)$/.\1/; 1s/^/prompt /p'
 "#;
 
 /// What an event is.
@@ -42,6 +45,8 @@ pub enum Kind {
     Init,
     /// An extension was loaded.
     Extension,
+    /// Somebody at the console can type.
+    Prompt,
     /// A service answered, or failed.
     Service,
     /// Everything that was to start has.
@@ -163,7 +168,7 @@ const ROW: f64 = 18.0;
 impl Kind {
     fn color(self) -> &'static str {
         match self {
-            Self::Kernel | Self::Init => "#7a7f87",
+            Self::Kernel | Self::Init | Self::Prompt => "#7a7f87",
             Self::Extension => "#4c8bc4",
             Self::Service => "#4fa36b",
             Self::Failure => "#c8524a",
@@ -202,6 +207,7 @@ fn told_events(told: &str, now: f64) -> Vec<Event> {
     let (kernel, epoch) = (now - uptime, now - clock);
     let mut events = vec![Event::new(kernel.max(0.0), Kind::Kernel, "kernel")];
     events.extend(number("init").map(|at| Event::new(kernel + at, Kind::Init, "init")));
+    events.extend(number("prompt").map(|at| Event::new(kernel + at, Kind::Prompt, "prompt")));
     let loaded = lines.iter().filter(|(key, _)| key == "loaded");
     events.extend(loaded.filter_map(|(_, rest)| {
         let (name, time) = rest.split_once(' ')?;
@@ -263,13 +269,14 @@ mod tests {
 
     #[test]
     fn what_a_machine_tells_has_the_hosts_times() {
-        let told = "uptime 8.5\nnow 1000\ninit 1.5\nloaded runc.tcz 1970-01-01 00:16:36 +0000\n\
+        let told = "uptime 8.5\nnow 1000\ninit 1.5\nprompt 7.25\nloaded runc.tcz 1970-01-01 00:16:36 +0000\n\
                     loaded cni-plugins.tcz 1970-01-01 01:16:38.250000000 +0100\nnonsense\nloaded x.tcz today\n";
         assert_eq!(
             told_events(told, 10.0),
             [
                 Event::new(1.5, Kind::Kernel, "kernel"),
                 Event::new(3.0, Kind::Init, "init"),
+                Event::new(8.75, Kind::Prompt, "prompt"),
                 Event::new(6.0, Kind::Extension, "runc.tcz"),
                 Event::new(8.0, Kind::Extension, "cni-plugins.tcz"),
             ]

@@ -115,6 +115,7 @@ impl Bench {
             folders: &[self.path().to_owned()],
             out: &self.path().join("out"),
             time: time.into(),
+            cache: None,
             progress: &Silent,
         })
     }

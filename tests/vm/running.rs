@@ -253,6 +253,6 @@ fn the_boot_is_told(booted: &mut Booted) {
         let place = names.iter().position(|other| *other == name);
         place.unwrap_or_else(|| panic!("no {name} in {names:?}"))
     };
-    let order = ["kernel", "init", "probe-b.tcz", "containerd", "ready"].map(place);
+    let order = ["kernel", "init", "probe-b.tcz", "prompt", "containerd", "ready"].map(place);
     assert!(order.is_sorted(), "{names:?}");
 }

@@ -8,7 +8,9 @@ use object::read::elf::{ElfFile64, ProgramHeader as _};
 
 use super::data::{Interpreter, Mini, Package, Place};
 use super::kernel::spool;
+use super::prepared::Prepared;
 use super::{BaseError, Loader, Root};
+use crate::fetch::Cached;
 use crate::image::initrd::{Device, Part, Tree};
 use crate::recipe::{Glob, Lock, Rule, Target, place};
 use crate::stage::{Content, Kind, Node, Owner, Spool, Stage, TreePath};
@@ -17,13 +19,7 @@ impl Loader<'_> {
     /// The root filesystem of `mini`.
     pub(super) fn mini(&self) -> Result<Root, BaseError> {
         let mini: Mini = self.project.read_toml(Mini::FILE)?;
-        let mut stage = Stage::new();
-        let lock = Lock::load(self.project)?;
-        let mut spool = spool()?;
-        for package in &mini.packages {
-            self.place(package, &lock, &mut spool, &mut stage)?;
-        }
-        set_interpreters(&mut stage, &mini.interpreter)?;
+        let mut stage = self.programs(&mini)?;
         for (program, directories) in &mini.applets {
             for (directory, names) in directories {
                 for name in names {
@@ -53,17 +49,41 @@ impl Loader<'_> {
         })
     }
 
+    /// What comes from Debian's packages.
+    fn programs(&self, mini: &Mini) -> Result<Stage, BaseError> {
+        let lock = Lock::load(self.project)?;
+        let cached = mini
+            .packages
+            .iter()
+            .map(|package| self.package(&lock, &package.origin));
+        let cached = cached.collect::<Result<Vec<_>, _>>()?;
+        // How they are placed is part of the file.
+        let file = self.project.read(Mini::FILE)?;
+        let mut inputs: Vec<&[u8]> = vec![&file];
+        inputs.extend(cached.iter().map(|cached| &cached.sha256.as_bytes()[..]));
+        let prepared = Prepared::new(self.fetcher.cache().root(), &inputs);
+        if let Some(stage) = prepared.load_tree()? {
+            return Ok(stage);
+        }
+        let (mut spool, mut stage) = (spool()?, Stage::new());
+        for (package, cached) in mini.packages.iter().zip(&cached) {
+            self.place(package, cached, &mut spool, &mut stage)?;
+        }
+        set_interpreters(&mut stage, &mini.interpreter)?;
+        prepared.keep_tree(&stage)?;
+        Ok(stage)
+    }
+
     /// Puts the files of a package where they belong.
     fn place(
         &self,
         package: &Package,
-        lock: &Lock,
+        cached: &Cached,
         spool: &mut Spool,
         into: &mut Stage,
     ) -> Result<(), BaseError> {
         let name = package.origin.to_string();
-        let cached = self.package(lock, &package.origin)?;
-        let tree = self.unpack(&name, &cached, spool)?;
+        let tree = self.unpack(&name, cached, spool)?;
         let rules = package.place.iter().map(rule).collect::<Result<Vec<_>, _>>()?;
         place(&tree, &rules, into).map_err(|source| BaseError::Place {
             package: name,

@@ -1,64 +1,59 @@
-//! Debian's kernel package, unpacked once: that takes longer than everything else
-//! an image needs, and what is kept of its 300 MB is 25.
-//!
-//! The cache has it as `kernels/KEY.tar` beside `KEY.sha256`. A file that does not
-//! have its sum is made anew.
+//! Packages unpacked once: that takes longer than everything else an image needs.
+//! Of Debian's kernel package, for one, 25 of 300 MB are kept.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::Path;
 
 use super::kernel::IMAGE;
 use super::{BaseError, Kernel, modules, rootfs};
-use crate::digest::{Sha256, Sha256Writer};
-use crate::project::write_atomically;
-use crate::scratch::Scratch;
+use crate::kept::Kept;
 use crate::stage::{Content, Kind, Node, Stage, TreePath};
 
 /// What is part of every key, and changes with what is kept.
-const FORMAT: &str = "1";
+const FORMAT: &[u8] = b"2";
 
-/// A place in the cache for one kernel.
-pub(super) struct Prepared {
-    folder: PathBuf,
-    key: Sha256,
-}
+/// A place in the cache for a tree.
+pub(super) struct Prepared(Kept);
 
 impl Prepared {
     /// The place for what is made of these inputs.
     pub(super) fn new(cache: &Path, inputs: &[&[u8]]) -> Self {
-        let sums: Vec<_> = inputs.iter().map(|input| Sha256::of(input).to_string()).collect();
-        Self {
-            folder: cache.join("kernels"),
-            key: Sha256::of(format!("{FORMAT} {}", sums.join(" ")).as_bytes()),
-        }
+        Self(Kept::new(cache, "bases", "tar", &[&[FORMAT], inputs].concat()))
     }
 
-    fn path(&self, ending: &str) -> PathBuf {
-        self.folder.join(format!("{}.{ending}", self.key))
+    /// The tree that was kept.
+    pub(super) fn load_tree(&self) -> Result<Option<Stage>, BaseError> {
+        let read = || match self.0.load()? {
+            Some(bytes) => rootfs::unpack(&bytes[..]).map(|tree| Some(tree.stage)),
+            None => Ok(None),
+        };
+        read().map_err(|source| BaseError::read(&self.0.path(), source))
     }
 
-    /// What was kept, with the image in `scratch`; `None` if there is nothing, or
-    /// nothing that has its sum.
+    /// Keeps a tree.
+    pub(super) fn keep_tree(&self, tree: &Stage) -> Result<(), BaseError> {
+        let kept = self.0.keep(|file| {
+            let mut tar = tar::Builder::new(file);
+            for (path, node) in tree.iter().filter(|(path, _)| !path.is_root()) {
+                append(&mut tar, path, node)?;
+            }
+            tar.finish()
+        });
+        kept.map_err(|source| BaseError::write(&self.0.path(), source))
+    }
+
+    /// The kernel that was kept, its image in `scratch`.
     pub(super) fn load(&self, scratch: &Path) -> Result<Option<Kernel>, BaseError> {
-        let path = self.path("tar");
-        let read = |path: &Path| match fs::read(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            other => other.map(Some).map_err(|source| BaseError::read(path, source)),
-        };
-        let (Some(bytes), Some(sum)) = (read(&path)?, read(&self.path("sha256"))?) else {
+        let Some(tree) = self.load_tree()? else {
             return Ok(None);
         };
-        if Sha256::of(&bytes).to_string().as_bytes() != sum.trim_ascii() {
-            return Ok(None);
-        }
-        let tree = rootfs::unpack(&bytes[..]).map_err(|source| BaseError::read(&path, source))?;
         let mut kernel = Kernel {
             image: scratch.join(IMAGE),
             release: String::new(),
             modules: Stage::new(),
         };
-        for (path, node) in tree.stage.iter() {
+        for (path, node) in tree.iter() {
             match (&node.kind, path.as_bytes() == IMAGE.as_bytes()) {
                 (Kind::File(content), true) => {
                     let write = || fs::write(&kernel.image, content.read_all()?);
@@ -72,34 +67,16 @@ impl Prepared {
         Ok(Some(kernel))
     }
 
-    /// Keeps a kernel.
+    /// Keeps a kernel: its image beside its modules.
     pub(super) fn keep(&self, kernel: &Kernel) -> Result<(), BaseError> {
-        let failed = |source| BaseError::write(&self.folder, source);
-        fs::create_dir_all(&self.folder).map_err(failed)?;
-        let scratch = Scratch::in_dir(&self.folder).map_err(failed)?;
-        let made = scratch.path().join("tar");
-        let sum = write(kernel, &made).map_err(failed)?;
-        // The sum last: without its own, a file is not used.
-        fs::rename(&made, self.path("tar")).map_err(failed)?;
-        write_atomically(&self.path("sha256"), format!("{sum}\n").as_bytes()).map_err(failed)
+        let image = fs::metadata(&kernel.image).map_err(|source| BaseError::read(&kernel.image, source))?;
+        let image = Node::file(Content::host(&kernel.image, image.len()), 0o644);
+        let mut tree = kernel.modules.clone();
+        let name = TreePath::parse(IMAGE)
+            .map_err(|error| BaseError::write(&self.0.path(), io::Error::other(error)))?;
+        tree.insert(name, image)?;
+        self.keep_tree(&tree)
     }
-}
-
-fn write(kernel: &Kernel, to: &Path) -> io::Result<Sha256> {
-    let mut tar = tar::Builder::new(Sha256Writer::new(File::create(to)?));
-    let size = fs::metadata(&kernel.image)?.len();
-    let image = Node::file(Content::host(&kernel.image, size), 0o644);
-    let name = TreePath::parse(IMAGE).map_err(io::Error::other)?;
-    for (path, node) in [(&name, &image)].into_iter().chain(kernel.modules.iter()) {
-        if !path.is_root() {
-            append(&mut tar, path, node)?;
-        }
-    }
-    let mut writer = tar.into_inner()?;
-    writer.flush()?;
-    let (sum, _, file) = writer.finish();
-    file.sync_all()?;
-    Ok(sum)
 }
 
 fn append(tar: &mut tar::Builder<impl io::Write>, path: &TreePath, node: &Node) -> io::Result<()> {

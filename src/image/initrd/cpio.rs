@@ -349,14 +349,20 @@ mod tests {
     fn the_same_tree_gives_the_same_bytes() {
         assert_eq!(bytes(&tree(), 7), bytes(&tree(), 7));
         assert_ne!(bytes(&tree(), 7), bytes(&tree(), 8));
-        let gzip = || {
+        let cache = tempfile::tempdir().unwrap();
+        let write = |cache| {
             let mut out = Vec::new();
-            tree().write(&mut out, 7).unwrap();
+            tree().write(&mut out, 7, cache).unwrap();
             out
         };
+        let gzip = || write(None);
         // No flags, no time; the fastest and the best are not meant; no system.
         assert_eq!(gzip()[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
         assert_eq!(gzip(), gzip());
+        // Made, and taken from the cache.
+        for _ in 0..2 {
+            assert_eq!(write(Some(cache.path())), gzip());
+        }
     }
 
     #[test]

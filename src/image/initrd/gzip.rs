@@ -8,6 +8,10 @@ use flate2::{Compression, GzBuilder};
 /// As `gzip` does unless told otherwise.
 const LEVEL: u32 = 6;
 
+/// Changes with the bytes that are made of the same input: with the library
+/// (Cargo.lock has zlib-rs), or the level.
+pub(super) const METHOD: &[u8] = b"zlib-rs 6";
+
 /// Compresses what is written to it. No name, no time, no system in the header.
 pub(super) struct Writer<W: Write>(GzEncoder<W>);
 

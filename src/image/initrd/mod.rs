@@ -4,9 +4,12 @@
 mod cpio;
 mod gzip;
 
+use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::digest::Sha256Writer;
+use crate::kept::Kept;
 use crate::stage::{Owner, Stage, TreePath};
 
 /// A device node of an initrd.
@@ -74,6 +77,10 @@ pub enum InitrdError {
     #[error("cannot write the initrd")]
     #[diagnostic(help("make room, or write to a folder where there is some"))]
     Write(#[source] io::Error),
+    /// The cache could not be read or written.
+    #[error("cannot keep the initrd in the cache")]
+    #[diagnostic(help("make room there, or choose another cache with `--cache`"))]
+    Cache(#[from] io::Error),
 }
 
 impl Tree {
@@ -84,8 +91,27 @@ impl Tree {
         cpio::write(self, out, time)
     }
 
-    /// Writes it as the kernel takes it: [`Tree::write_cpio`], gzipped.
-    pub fn write(&self, out: impl Write, time: u32) -> Result<(), InitrdError> {
+    /// Writes it as the kernel takes it: [`Tree::write_cpio`], gzipped. Compressing
+    /// takes longest, so the result is kept in the cache, if one is given.
+    pub fn write(&self, mut out: impl Write, time: u32, cache: Option<&Path>) -> Result<(), InitrdError> {
+        let Some(cache) = cache else {
+            return self.write_gzip(out, time);
+        };
+        let mut sum = Sha256Writer::new(io::sink());
+        self.write_cpio(&mut sum, time)?;
+        let (sum, ..) = sum.finish();
+        let kept = Kept::new(cache, "initrds", "gz", &[gzip::METHOD, sum.as_bytes()]);
+        if let Some(bytes) = kept.load().map_err(InitrdError::Cache)? {
+            return out.write_all(&bytes).map_err(InitrdError::Write);
+        }
+        kept.keep(|file| self.write_gzip(file, time))?;
+        let mut file = File::open(kept.path()).map_err(InitrdError::Cache)?;
+        io::copy(&mut file, &mut out)
+            .map(drop)
+            .map_err(InitrdError::Write)
+    }
+
+    fn write_gzip(&self, out: impl Write, time: u32) -> Result<(), InitrdError> {
         let mut gzip = gzip::Writer::new(out);
         self.write_cpio(&mut gzip, time)?;
         gzip.finish().map_err(InitrdError::Write)

@@ -1,0 +1,101 @@
+//! What took long to make, kept in the cache for the next time:
+//! `FOLDER/KEY.ENDING` beside `FOLDER/KEY.sha256`. A file that does not have its
+//! sum is as good as none.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::digest::{Sha256, Sha256Writer};
+use crate::project::write_atomically;
+use crate::scratch::Scratch;
+
+/// A place in the cache for one thing.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    folder: PathBuf,
+    key: Sha256,
+    ending: &'static str,
+}
+
+impl Kept {
+    /// The place for what is made of these inputs: `folder` below the cache tells
+    /// what it is, and one of the inputs the version of how it is made.
+    pub fn new(cache: &Path, folder: &str, ending: &'static str, inputs: &[&[u8]]) -> Self {
+        let sums: Vec<_> = inputs.iter().map(|input| Sha256::of(input).to_string()).collect();
+        Self {
+            folder: cache.join(folder),
+            key: Sha256::of(sums.join(" ").as_bytes()),
+            ending,
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> PathBuf {
+        self.folder.join(format!("{}.{}", self.key, self.ending))
+    }
+
+    fn sum_path(&self) -> PathBuf {
+        self.folder.join(format!("{}.sha256", self.key))
+    }
+
+    /// The bytes; `None` if there are none, or none that have their sum.
+    pub fn load(&self) -> io::Result<Option<Vec<u8>>> {
+        let read = |path: PathBuf| match fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some),
+        };
+        let (Some(bytes), Some(sum)) = (read(self.path())?, read(self.sum_path())?) else {
+            return Ok(None);
+        };
+        let whole = Sha256::of(&bytes).to_string().as_bytes() == sum.trim_ascii();
+        Ok(whole.then_some(bytes))
+    }
+
+    /// Keeps what `write` writes.
+    pub fn keep<E: From<io::Error>>(
+        &self,
+        write: impl FnOnce(&mut Sha256Writer<File>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        fs::create_dir_all(&self.folder)?;
+        let scratch = Scratch::in_dir(&self.folder)?;
+        let made = scratch.path().join("made");
+        let mut writer = Sha256Writer::new(File::create_new(&made)?);
+        write(&mut writer)?;
+        writer.flush()?;
+        let (sum, _, file) = writer.finish();
+        file.sync_all()?;
+        // The sum last: without its own, a file is not used.
+        fs::rename(&made, self.path())?;
+        write_atomically(&self.sum_path(), format!("{sum}\n").as_bytes())?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_given_back_as_long_as_it_is_whole() {
+        let cache = tempfile::tempdir().unwrap();
+        let kept = |inputs: &[&[u8]]| Kept::new(cache.path(), "things", "bin", inputs);
+        let one = kept(&[b"a", b"bc"]);
+        assert_eq!(one.load().unwrap(), None);
+        one.keep::<io::Error>(|file| file.write_all(b"made")).unwrap();
+        assert_eq!(one.load().unwrap().as_deref(), Some(&b"made"[..]));
+        // Other inputs, another thing.
+        assert_eq!(kept(&[b"ab", b"c"]).load().unwrap(), None);
+        fs::write(one.path(), "damaged").unwrap();
+        assert_eq!(one.load().unwrap(), None);
+        let error = one
+            .keep::<io::Error>(|file| {
+                file.write_all(b"half")?;
+                Err(io::Error::other("no"))
+            })
+            .unwrap_err();
+        assert_eq!(error.to_string(), "no");
+        let names = fs::read_dir(cache.path().join("things")).unwrap();
+        assert_eq!(names.count(), 2);
+    }
+}
