@@ -373,7 +373,7 @@ fn status_hint(status: u16) -> &'static str {
 
 fn program_hint(program: &str) -> &'static str {
     match program {
-        "apt-get" | "apt-cache" => {
+        "apt-get" | "apt-cache" | "apt-config" => {
             "apt is part of Debian; elsewhere use `--mirror URL` or `--file ASSET=PATH`, or another channel"
         }
         _ => "`tcforge doctor` says how to install it",

@@ -115,7 +115,7 @@ impl Npm {
         url: &Url,
         progress: &dyn Progress,
     ) -> Result<T, FetchError> {
-        let body = http.read(url, "application/json", progress)?;
+        let body = http.read(url, &Default::default(), "application/json", progress)?;
         serde_json::from_slice(&body).map_err(|error| FetchError::Index {
             url: shown(url),
             cause: error.to_string(),

@@ -10,7 +10,7 @@ use tcforge::digest::Sha256;
 use tcforge::fetch::Wanted;
 
 use super::process::{Running, command};
-use super::server::{Reply, Server};
+use super::server::{Reply, Server, TAG};
 use super::{body, wanted};
 
 /// Runs an errand in a changed environment; its last word.
@@ -91,27 +91,40 @@ struct FakeMirror {
 
 impl FakeMirror {
     /// The mirror, and a machine that knows only it, by an entry with these options.
-    /// `pool`: what it gives for the package.
-    fn new(options: &str, pool: Reply) -> Self {
+    /// `pool`: what it gives for the package each time, and after the last.
+    fn new(options: &str, pool: Vec<Reply>) -> Self {
         let version = Arc::new(Mutex::new("1.0"));
         let now = version.clone();
+        let asked = Mutex::new(0);
         let server = Server::new(move |_, request| {
             let version = *now.lock().unwrap();
             let packages = packages(version);
             let target = request.target.as_str();
-            match target.strip_prefix("/debian/dists/bullseye/") {
+            // A proxy gets the whole URL.
+            let path = target.strip_prefix("http://mirror.invalid").unwrap_or(target);
+            match path.strip_prefix("/debian/dists/bullseye/") {
                 Some("Release") => Reply::Whole(release(&packages).into()),
                 Some("main/binary-amd64/Packages") => Reply::Whole(packages.into()),
                 Some(_) => Reply::status(404),
-                None if target.contains(version) => pool.clone(),
+                None if target.contains(version) => {
+                    let mut asked = asked.lock().unwrap();
+                    *asked += 1;
+                    pool[pool.len().min(*asked) - 1].clone()
+                }
                 None => Reply::status(404),
             }
         });
+        let mirror = Self::machine(server, version);
+        let source = format!("deb {options} {} bullseye main\n", mirror.server.url("/debian"));
+        mirror.write("sources.list", &source);
+        mirror
+    }
+
+    /// A machine without a source.
+    fn machine(server: Server, version: Arc<Mutex<&'static str>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path().display();
         fs::create_dir_all(folder.path().join("lists/partial")).unwrap();
-        let source = format!("deb {options} {} bullseye main\n", server.url("/debian"));
-        fs::write(folder.path().join("sources.list"), source).unwrap();
         let settings = format!(
             "Dir::State::lists \"{at}/lists/\";\nDir::Etc::sourcelist \"{at}/sources.list\";\nDir::Etc::sourceparts \"/dev/null\";\n"
         );
@@ -122,6 +135,25 @@ impl FakeMirror {
             folder,
             config,
         }
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
+    /// Adds to apt's settings.
+    fn set(&self, setting: &str) {
+        let settings = fs::read_to_string(&self.config).unwrap();
+        self.write("apt.conf", &format!("{settings}{setting}\n"));
+    }
+
+    /// What the package was asked for with: the first byte, `If-Range`.
+    fn pool(&self) -> Vec<(usize, String)> {
+        let requests = self.server.requests().into_iter();
+        requests
+            .filter(|request| request.target.contains("/pool/"))
+            .map(|request| (request.from(), request.header("if-range").to_owned()))
+            .collect()
     }
 
     fn fetch(&self, version: &str) -> String {
@@ -150,7 +182,7 @@ fn release(packages: &str) -> String {
 
 #[test]
 fn lists_that_are_older_than_the_mirror_are_read_again() {
-    let mirror = FakeMirror::new("[trusted=yes]", Reply::Good(body()));
+    let mirror = FakeMirror::new("[trusted=yes]", vec![Reply::Good(body())]);
     let done = format!("done {}", Sha256::of(&body()));
     assert_eq!(mirror.fetch("1.0"), done);
     let asked = mirror.server.targets().len();
@@ -172,17 +204,109 @@ fn lists_that_are_older_than_the_mirror_are_read_again() {
 
 #[test]
 fn a_package_that_the_index_does_not_vouch_for_is_refused() {
-    let mirror = FakeMirror::new("[trusted=yes]", Reply::Good(vec![7; 100_000]));
+    let mirror = FakeMirror::new("[trusted=yes]", vec![Reply::Good(vec![7; 100_000])]);
     let said = mirror.fetch("1.0");
-    assert!(said.starts_with("error Apt {"), "{said}");
-    assert!(said.contains("Hash Sum mismatch"), "{said}");
+    assert!(said.starts_with("error WrongSum {"), "{said}");
+    assert_eq!(mirror.pool().len(), 1, "a wrong sum does not pass");
     let left = super::left(mirror.folder.path());
     assert_eq!((left.entries, left.parts), (vec![], vec![]));
 }
 
 #[test]
+fn a_package_is_fetched_as_any_file_is() {
+    let body = body();
+    let half = body.len() / 2;
+    let whole = (0, String::new());
+    let rest = (half, TAG.to_owned());
+    let damaged: Vec<u8> = body.iter().map(|byte| !byte).collect();
+    let done = format!("done {}", Sha256::of(&body));
+    for (name, pool, asked, result) in [
+        (
+            "a cut",
+            vec![Reply::cut(&body), Reply::Good(body.clone())],
+            vec![whole.clone(), rest.clone()],
+            &done[..],
+        ),
+        (
+            "trouble that passes",
+            vec![Reply::status(503), Reply::Reset, Reply::Good(body.clone())],
+            vec![whole.clone(); 3],
+            &done,
+        ),
+        (
+            "half of another file",
+            vec![Reply::cut(&damaged), Reply::Good(body.clone())],
+            vec![whole.clone(), rest.clone(), whole.clone()],
+            &done,
+        ),
+        (
+            "trouble that stays",
+            vec![Reply::status(503)],
+            vec![whole.clone(); 3],
+            "error Status { ",
+        ),
+        // The lists are new, so that it is not looked for in newer ones.
+        (
+            "a file that is gone",
+            vec![Reply::status(404)],
+            vec![whole.clone()],
+            "error Status { ",
+        ),
+    ] {
+        let mirror = FakeMirror::new("[trusted=yes]", pool);
+        let said = mirror.fetch("1.0");
+        assert!(said.starts_with(result), "{name}: {said}");
+        assert_eq!(mirror.pool(), asked, "{name}");
+    }
+}
+
+#[test]
+fn a_package_is_gone_on_with_by_a_later_run() {
+    let body = body();
+    let cut = Reply::cut(&body);
+    let pool = vec![cut, Reply::status(403), Reply::Good(body.clone())];
+    let mirror = FakeMirror::new("[trusted=yes]", pool);
+    let refused = mirror.fetch("1.0");
+    assert!(refused.starts_with("error Status { "), "{refused}");
+    assert_eq!(mirror.fetch("1.0"), format!("done {}", Sha256::of(&body)));
+    let asked: Vec<usize> = mirror.pool().iter().map(|(from, _)| *from).collect();
+    assert_eq!(asked, [0, body.len() / 2, body.len() / 2]);
+}
+
+#[test]
+fn a_package_comes_by_the_proxy_that_apt_is_set_up_with() {
+    let mirror = FakeMirror::new("", vec![Reply::cut(&body()), Reply::Good(body())]);
+    mirror.write(
+        "sources.list",
+        "deb [trusted=yes] http://mirror.invalid/debian bullseye main\n",
+    );
+    mirror.set(&format!("Acquire::http::Proxy \"{}\";", mirror.server.url("")));
+    assert_eq!(mirror.fetch("1.0"), format!("done {}", Sha256::of(&body())));
+    assert_eq!(mirror.pool().len(), 2);
+    assert!(
+        mirror
+            .server
+            .targets()
+            .contains(&"http://mirror.invalid/debian/pool/tool_1.0_amd64.deb".to_owned())
+    );
+}
+
+#[test]
+fn a_package_that_only_apt_can_get_is_got_by_apt() {
+    let mirror = FakeMirror::new("[trusted=yes]", vec![Reply::cut(&body()), Reply::Good(body())]);
+    mirror.write("logins", "machine elsewhere.invalid login a password b\n");
+    let at = mirror.folder.path().display();
+    mirror.set(&format!("Dir::Etc::netrc \"{at}/logins\";"));
+    assert_eq!(mirror.fetch("1.0"), format!("done {}", Sha256::of(&body())));
+    let apt = |agent: &str| agent.starts_with("Debian APT");
+    let requests = mirror.server.requests();
+    assert!(requests.iter().all(|request| apt(request.header("user-agent"))));
+    assert_eq!(mirror.pool().len(), 2, "apt did not try again");
+}
+
+#[test]
 fn a_suite_without_a_signature_is_refused() {
-    let mirror = FakeMirror::new("", Reply::Good(body()));
+    let mirror = FakeMirror::new("", vec![Reply::Good(body())]);
     let said = mirror.fetch("1.0");
     assert!(said.starts_with("error Apt {"), "{said}");
     assert!(said.contains("is not signed"), "{said}");
