@@ -109,7 +109,7 @@ pub enum FetchError {
     /// The server's certificate is not to be trusted.
     #[error("the server of `{url}` is not trusted: {cause}")]
     #[diagnostic(help(
-        "check the clock and the package ca-certificates; a certificate of your own goes into the system's store or SSL_CERT_FILE"
+        "check the clock and the package ca-certificates; a certificate of your own goes into the system's store or SSL_CERT_FILE, or for npm into its setting cafile"
     ))]
     Certificate {
         /// What was asked for.
@@ -265,6 +265,17 @@ pub enum FetchError {
     NoRegistry {
         /// What was wanted.
         origin: String,
+    },
+    /// One of npm's settings cannot be used.
+    #[error("npm's setting `{key}` {why}")]
+    #[diagnostic(help(
+        "correct it where it is set: an npm_config_ variable, or .npmrc of the project or the user"
+    ))]
+    NpmSetting {
+        /// Its name; its value may be secret.
+        key: String,
+        /// What is wrong.
+        why: String,
     },
     /// An npm package without a strong sum, or with another than its registry says.
     #[error("`{origin}` {why}")]

@@ -15,6 +15,7 @@ mod latest;
 mod mirror;
 mod network;
 mod npm;
+mod npmrc;
 mod origin;
 mod route;
 
@@ -484,9 +485,8 @@ impl Fetcher {
         let mut downloaded = Err(FetchError::NoRegistry {
             origin: errand.name.to_owned(),
         });
-        for url in &archive.urls {
-            let access = Access::default();
-            let job = errand.job(url, &access, &errand.expected, attempts);
+        for (url, access) in &archive.places {
+            let job = errand.job(url, access, &errand.expected, attempts);
             downloaded = self.download(&job, part);
             if downloaded.is_ok() {
                 break;

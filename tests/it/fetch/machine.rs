@@ -1,11 +1,10 @@
-//! Machines that are set up in other ways than this one: what apt and npm are told
-//! by their environment, or that they are not there.
+//! Machines that are set up in other ways than this one: what apt is told
+//! by its environment, or that it is not there.
 
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use serde_json::json;
 use tcforge::digest::Sha256;
 use tcforge::fetch::Wanted;
 
@@ -14,7 +13,7 @@ use super::server::{Reply, Server, TAG};
 use super::{body, wanted};
 
 /// Runs an errand in a changed environment; its last word.
-fn said(folder: &Path, wanted: &Wanted, environment: &[(&str, &str)]) -> String {
+pub(super) fn said(folder: &Path, wanted: &Wanted, environment: &[(&str, &str)]) -> String {
     let mut command = command("", folder, wanted);
     command.envs(environment.iter().copied());
     Running::start(command).result()
@@ -317,86 +316,4 @@ fn a_suite_without_a_signature_is_refused() {
             .iter()
             .any(|target| target.contains("/pool/"))
     );
-}
-
-/// A registry with one package of one version.
-fn registry(integrity: &'static str, long_only: bool) -> Arc<Server> {
-    Arc::new(Server::new(move |_, request| {
-        let host = request.header("host");
-        let manifest = json!({"dist": {
-            "tarball": format!("http://upstream.invalid/@scope/tool/-/tool-1.0.0.tgz?{host}"),
-            "integrity": integrity,
-        }});
-        let long = json!({"versions": {"1.0.0": manifest, "0.9.0": manifest}});
-        match request.target.as_str() {
-            "/npm/@scope%2ftool/1.0.0" if !long_only => Reply::Whole(manifest.to_string().into()),
-            "/npm/@scope%2ftool" => Reply::Whole(long.to_string().into()),
-            "/npm/@scope/tool/-/tool-1.0.0.tgz" => Reply::Good(body()),
-            _ => Reply::status(404),
-        }
-    }))
-}
-
-/// The body's sum: `openssl dgst -sha512 -binary | base64`.
-const INTEGRITY: &str =
-    "sha512-+Y+68qXZImJTZr2eUf5Zit5j7mwzcezBgee8D7cv0WRiIwq1CfemyKU9pInfELw+6+d3LzOFciC6+2Wel7/kNg==";
-
-#[test]
-fn the_npm_registry_is_the_one_that_is_set_up() {
-    let tool = |version: &str| wanted(&format!("npm:@scope/tool@{version}"), &body());
-    let done = format!("done {}", Sha256::of(&body()));
-    let short = ["/npm/@scope%2ftool/1.0.0", "/npm/@scope/tool/-/tool-1.0.0.tgz"];
-    let long = [
-        "/npm/@scope%2ftool/1.0.0",
-        "/npm/@scope%2ftool",
-        "/npm/@scope/tool/-/tool-1.0.0.tgz",
-    ];
-    // Without npm on the path, and with it.
-    let path = std::env::var("PATH").unwrap();
-    for (path, long_only, asked) in [
-        ("/nowhere", false, &short[..]),
-        ("/nowhere", true, &long[..]),
-        (&path, false, &short[..]),
-    ] {
-        let folder = tempfile::tempdir().unwrap();
-        let server = registry(INTEGRITY, long_only);
-        let url = server.url("/npm/");
-        let environment = [("PATH", path), ("npm_config_registry", url.as_str())];
-        assert_eq!(said(folder.path(), &tool("1.0.0"), &environment), done);
-        assert_eq!(server.targets(), asked);
-    }
-
-    let folder = tempfile::tempdir().unwrap();
-    let home = folder.path().to_str().unwrap();
-    let server = registry(INTEGRITY, false);
-    let bare = [("PATH", "/nowhere"), ("HOME", home)];
-    let none = said(folder.path(), &tool("1.0.0"), &bare);
-    assert!(none.starts_with("error NoRegistry {"), "{none}");
-    let npmrc = format!(
-        "registry=http://127.0.0.1:9/\n@scope:registry={}\n",
-        server.url("/npm")
-    );
-    fs::write(folder.path().join(".npmrc"), npmrc).unwrap();
-    let gone = said(folder.path(), &tool("2.0.0"), &bare);
-    assert_eq!(
-        gone,
-        "error NoVersion { origin: \"npm:@scope/tool@2.0.0\", there: [\"1.0.0\", \"0.9.0\"] }"
-    );
-    assert_eq!(said(folder.path(), &tool("1.0.0"), &bare), done);
-}
-
-#[test]
-fn an_npm_archive_that_its_registry_does_not_vouch_for_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = registry("sha512-AAAA", false);
-    let url = server.url("/npm/");
-    let tool = wanted("npm:@scope/tool@1.0.0", &body());
-    let said = said(
-        folder.path(),
-        &tool,
-        &[("PATH", "/nowhere"), ("npm_config_registry", &url)],
-    );
-    assert!(said.starts_with("error Integrity {"), "{said}");
-    assert!(said.contains(INTEGRITY), "{said}");
-    assert_eq!(super::left(folder.path()).parts, [""; 0]);
 }
