@@ -24,6 +24,7 @@ pub mod guard;
 pub mod image;
 pub mod initd;
 pub mod kernel;
+mod pool;
 pub mod progress;
 pub mod project;
 pub mod recipe;

@@ -21,7 +21,6 @@ mod route;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use reqwest::Url;
 
@@ -39,6 +38,7 @@ use npm::{Archive, Npm};
 use route::Access;
 
 use crate::digest::Sha256;
+use crate::pool;
 use crate::progress::{Progress, Task};
 
 /// How files are fetched.
@@ -183,29 +183,10 @@ impl Fetcher {
     pub fn fetch_all(&self, wanted: &[Wanted], progress: &dyn Progress) -> Result<Vec<Cached>, FetchError> {
         let mut seen = BTreeSet::new();
         let different: Vec<_> = wanted.iter().filter(|one| seen.insert(one.sha256)).collect();
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut results = Vec::new();
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(one) = different.get(index) else {
-                    return results;
-                };
-                results.push((index, self.fetch(one, progress)));
-            }
-        };
-        let jobs = self.http.network().jobs.get().min(different.len());
-        let mut results = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
-            let join = |worker: std::thread::ScopedJoinHandle<_>| match worker.join() {
-                Ok(results) => results,
-                Err(panic) => std::panic::resume_unwind(panic),
-            };
-            workers.into_iter().flat_map(join).collect::<Vec<_>>()
-        });
-        results.sort_by_key(|(index, _)| *index);
+        let jobs = self.http.network().jobs.get();
+        let results = pool::map(&different, jobs, |one| self.fetch(one, progress));
         let (mut files, mut errors) = (BTreeMap::new(), Vec::new());
-        for (_, result) in results {
+        for result in results {
             match result {
                 Ok(cached) => drop(files.insert(cached.sha256, cached)),
                 Err(error) => errors.push(error),
