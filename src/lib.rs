@@ -25,6 +25,7 @@ pub mod image;
 pub mod initd;
 pub mod kept;
 pub mod kernel;
+mod pool;
 pub mod progress;
 pub mod project;
 pub mod recipe;

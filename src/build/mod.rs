@@ -11,8 +11,6 @@ mod tree;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use miette::Diagnostic;
-
 use crate::archive::ArchiveError;
 use crate::audit::AuditError;
 use crate::fetch::FetchError;
@@ -30,7 +28,7 @@ pub use folder::{FolderRequest, PackedFolder, pack_folder};
 pub use recipes::{Builder, Built, Outcome, wanted};
 
 /// Why nothing was built.
-#[derive(Debug, thiserror::Error, Diagnostic)]
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum BuildError {
     /// A data file.
     #[error(transparent)]
@@ -125,7 +123,7 @@ pub enum BuildError {
     Folder(#[from] FolderError),
     /// The image could not be written.
     #[error("cannot pack `{extension}`")]
-    #[diagnostic(help("{}", pack_hint(source)))]
+    #[diagnostic(forward(source))]
     Pack {
         /// The extension.
         extension: String,
@@ -189,14 +187,6 @@ impl BuildError {
     }
 }
 
-fn pack_hint(error: &PackError) -> String {
-    match error {
-        PackError::Read { .. } => "check that the file can still be read, and try again".to_owned(),
-        PackError::Compress(_) => "try again, with more free memory or another compression".to_owned(),
-        other => other.help().map(|help| help.to_string()).unwrap_or_default(),
-    }
-}
-
 fn io_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -214,6 +204,8 @@ fn io_hint(error: &io::Error) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use miette::Diagnostic as _;
+
     use super::*;
     use crate::tcz::squashfs::CompressError;
 

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
@@ -14,12 +15,19 @@ use crate::audit;
 use crate::base::Base;
 use crate::digest::Sha256;
 use crate::fetch::{Fetcher, Wanted};
+use crate::pool;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::recipe::{Channel, Lock, Plan, Recipes};
 use crate::scratch::Scratch;
 use crate::tcz::side::{Dependency, Info, Upstream};
 use crate::tcz::squashfs::{Compression, PackOptions};
+
+/// Extensions that are made at the same time: while one's archive is unpacked, which
+/// takes one processor, another is packed, which takes all. On two processors the
+/// `debian` channel took 7.0 s one after the other, and 5.2 s so (9.8 s of processor
+/// time). Each needs some 25 MiB of memory, so that more would take more than 64.
+const AT_ONCE: usize = 2;
 
 /// Who made the extension, in its info file.
 pub(super) const EXTENSION_BY: &str = "tcforge";
@@ -79,13 +87,22 @@ impl Builder<'_> {
             project: self.project,
             limits: &limits,
         };
-        let (mut made, mut times) = (Vec::new(), Vec::new());
-        for (plan, sources) in plans.iter().zip(&sources) {
+        let failed = AtomicBool::new(false);
+        let parts: Vec<_> = plans.iter().zip(&sources).collect();
+        let results = pool::map(&parts, AT_ONCE, |(plan, sources)| {
+            // All before the first that fails were begun, so that it is always the same.
+            if failed.load(Ordering::Relaxed) {
+                return None;
+            }
             let start = Instant::now();
-            let draft = self.draft(&composer, plan, sources)?;
-            made.push(draft.make(&base, &|name| self.lookup(name), scratch.path(), self.progress)?);
-            times.push(start.elapsed());
-        }
+            let draft = self.draft(&composer, plan, sources);
+            let lookup = |name: &str| self.lookup(name);
+            let made = draft.and_then(|draft| draft.make(&base, &lookup, scratch.path(), self.progress));
+            failed.fetch_or(made.is_err(), Ordering::Relaxed);
+            Some(made.map(|made| (made, start.elapsed())))
+        });
+        let results: Result<Vec<_>, BuildError> = results.into_iter().flatten().collect();
+        let (made, times): (Vec<_>, Vec<_>) = results?.into_iter().unzip();
         let reports = extension::audit_made(&made, out, self.project, &base)?;
         let built: Vec<_> = (plans.into_iter().zip(made).zip(times).zip(reports))
             .map(|(((plan, made), time), report)| Built {

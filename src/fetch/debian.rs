@@ -6,6 +6,9 @@
 //! for Debian (or, for a `…-security` suite, for Debian's security archive) with
 //! the suite replaced; what the entry says about keys is kept, and apt checks the
 //! suite's signature with them.
+//!
+//! The packages themselves are downloaded as every file is, from where apt says and
+//! by the proxy that apt is set up with, and compared with the signed index.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -14,11 +17,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 
+use reqwest::Url;
+
 use super::FetchError;
+use super::apt_route;
 use super::apt_sources::{Stanza, find_entry, stanzas, with_suite};
 use super::cache::{Cache, Expected, Part};
 use super::network::Network;
-use super::origin::DebianPackage;
+use super::origin::{DebianPackage, parse_url};
+use super::route::Route;
 use crate::digest::Sha256;
 use crate::progress::{Progress, Task};
 use crate::project::write_atomically;
@@ -38,6 +45,15 @@ pub(super) struct Listed {
     pub(super) version: String,
     pub(super) size: u64,
     pub(super) sum: Sha256,
+}
+
+/// A package's file.
+pub(super) struct Found {
+    /// What the signed index says of it.
+    pub(super) expected: Expected,
+    /// Where it is, and how apt would go there.
+    pub(super) web: Option<(Url, Route)>,
+    state: State,
 }
 
 /// A private state of apt.
@@ -63,15 +79,14 @@ impl Debian {
         }
     }
 
-    /// Downloads a package into `part`.
-    pub(super) fn download(
+    /// Finds a package's file, in lists that may be old. Fails if the package is
+    /// not in new ones either, or is another than `expected`.
+    pub(super) fn find(
         &self,
         package: &DebianPackage,
-        part: &mut Part,
         expected: &Expected,
         progress: &dyn Progress,
-        task: &dyn Task,
-    ) -> Result<(), FetchError> {
+    ) -> Result<Found, FetchError> {
         let state = self.state(package)?;
         let listed = match self.listed(&state, package)? {
             Some(listed) => listed,
@@ -81,19 +96,21 @@ impl Debian {
             }
         };
         check_listed(package, &listed, expected)?;
-        task.set_total(listed.size);
-        match self.download_listed(&state, package, &listed, part, task) {
-            Err(error @ FetchError::Apt { .. }) => {
-                // The lists may be older than the mirror's pool.
-                if !self.update(&state, package, progress)? {
-                    return Err(error);
-                }
-            }
-            other => return other,
+        found(state, listed, package)
+    }
+
+    /// Finds it in new lists, or nothing if these were new already.
+    pub(super) fn find_anew(
+        &self,
+        package: &DebianPackage,
+        expected: &Expected,
+        progress: &dyn Progress,
+    ) -> Result<Option<Found>, FetchError> {
+        let state = self.state(package)?;
+        match self.update(&state, package, progress)? {
+            true => self.find(package, expected, progress).map(Some),
+            false => Ok(None),
         }
-        let listed = self.listed_or_versions(&state, package)?;
-        check_listed(package, &listed, expected)?;
-        self.download_listed(&state, package, &listed, part, task)
     }
 
     /// The versions of a package that its suite has now, newest first.
@@ -249,29 +266,89 @@ impl Debian {
             .filter_map(read_listed)
             .collect())
     }
+}
 
-    fn download_listed(
+/// Where a package's file is: on a web server, unless only apt can get it, from
+/// another kind of place or with a login or certificates of its own.
+fn found(state: State, listed: Listed, package: &DebianPackage) -> Result<Found, FetchError> {
+    let expected = Expected {
+        sum: Some(listed.sum),
+        size: Some(listed.size),
+        limit: listed.size,
+    };
+    let mut command = state.apt_get(package);
+    command.args(["download", "--print-uris", "--", &package.in_apts_words()]);
+    let output = {
+        let _shared = state.share()?;
+        run(&mut command, &format!("find {package}"), package)?
+    };
+    // 'URL' NAME SIZE SUM
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let url = printed.split('\'').nth(1).and_then(|url| parse_url(url).ok());
+    let web = match url {
+        Some(url) if !has_logins(&state, package)? => {
+            let no_proxy = std::env::var("no_proxy").ok();
+            let route = apt_route::route(&settings(&state, package)?, &url, no_proxy);
+            route.map(|route| (url, route))
+        }
+        _ => None,
+    };
+    Ok(Found { expected, web, state })
+}
+
+/// apt's settings, a line each.
+fn settings(state: &State, package: &DebianPackage) -> Result<String, FetchError> {
+    let mut command = Command::new("apt-config");
+    command.args(&state.options);
+    command.args(["dump", "--format", "%f %v%n"]);
+    let output = run(&mut command, "tell its settings", package)?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Whether apt has logins for servers (apt_auth.conf(5)).
+fn has_logins(state: &State, package: &DebianPackage) -> Result<bool, FetchError> {
+    let mut command = Command::new("apt-config");
+    command.args(&state.options);
+    command.args([
+        "shell",
+        "FILE",
+        "Dir::Etc::netrc/f",
+        "FOLDER",
+        "Dir::Etc::netrcparts/f",
+    ]);
+    let output = run(&mut command, "tell where its logins are", package)?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    // FILE='…', FOLDER='…'
+    let mut paths = said.split('\'').skip(1).step_by(2);
+    let file = paths.next().is_some_and(|file| Path::new(file).exists());
+    let folder = paths.next().and_then(|folder| fs::read_dir(folder).ok());
+    Ok(file || folder.is_some_and(|mut folder| folder.next().is_some()))
+}
+
+impl Found {
+    /// Downloads the file by apt, which goes on with what it has, and tries again.
+    pub(super) fn download_by_apt(
         &self,
-        state: &State,
         package: &DebianPackage,
-        listed: &Listed,
         part: &mut Part,
         task: &dyn Task,
     ) -> Result<(), FetchError> {
+        let Self { state, expected, .. } = self;
         let _shared = state.share()?;
         let scratch = Scratch::in_dir(&state.folder).map_err(FetchError::io("make", &state.folder))?;
         let mut command = state.apt_get(package);
-        command.args(["-o", "APT::Status-Fd=1", "download", "--"]);
-        command.arg(format!(
-            "{}:{}={}",
-            package.package(),
-            package.arch(),
-            package.version()
-        ));
+        command.args([
+            "-o",
+            "APT::Status-Fd=1",
+            "download",
+            "--",
+            &package.in_apts_words(),
+        ]);
         command.current_dir(scratch.path());
         let action = format!("download {package}");
+        task.set_total(expected.limit);
         watch(&mut command, &action, package, &mut |percent| {
-            task.set_position((listed.size as f64 * percent / 100.0) as u64);
+            task.set_position((expected.limit as f64 * percent / 100.0) as u64);
         })?;
         let found = only_deb(scratch.path()).map_err(FetchError::io("read", scratch.path()))?;
         let Some(deb) = found else {
@@ -280,12 +357,7 @@ impl Debian {
                 said: "it ended well, but left no package".to_owned(),
             });
         };
-        let expected = Expected {
-            sum: Some(listed.sum),
-            size: Some(listed.size),
-            limit: listed.size,
-        };
-        part.copy_from(&deb, &expected)
+        part.copy_from(&deb, expected)
     }
 }
 
@@ -481,10 +553,9 @@ fn prepare(command: &mut Command) -> &mut Command {
 }
 
 fn not_started(command: &Command, error: std::io::Error, package: &DebianPackage) -> FetchError {
-    let program = match command.get_program() == "apt-cache" {
-        true => "apt-cache",
-        false => "apt-get",
-    };
+    let programs = ["apt-cache", "apt-config", "apt-get"];
+    let is_it = |program: &&str| command.get_program() == *program;
+    let program = programs.into_iter().find(is_it).unwrap_or("apt");
     match error.kind() {
         std::io::ErrorKind::NotFound => FetchError::Program {
             program,

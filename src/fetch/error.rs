@@ -109,7 +109,7 @@ pub enum FetchError {
     /// The server's certificate is not to be trusted.
     #[error("the server of `{url}` is not trusted: {cause}")]
     #[diagnostic(help(
-        "check the clock and the package ca-certificates; a certificate of your own goes into the system's store or SSL_CERT_FILE"
+        "check the clock and the package ca-certificates; a certificate of your own goes into the system's store or SSL_CERT_FILE, or for npm into its setting cafile"
     ))]
     Certificate {
         /// What was asked for.
@@ -266,6 +266,17 @@ pub enum FetchError {
         /// What was wanted.
         origin: String,
     },
+    /// One of npm's settings cannot be used.
+    #[error("npm's setting `{key}` {why}")]
+    #[diagnostic(help(
+        "correct it where it is set: an npm_config_ variable, or .npmrc of the project or the user"
+    ))]
+    NpmSetting {
+        /// Its name; its value may be secret.
+        key: String,
+        /// What is wrong.
+        why: String,
+    },
     /// An npm package without a strong sum, or with another than its registry says.
     #[error("`{origin}` {why}")]
     #[diagnostic(help("the registry and the file disagree: ask the registry's keeper; do not use the file"))]
@@ -373,7 +384,7 @@ fn status_hint(status: u16) -> &'static str {
 
 fn program_hint(program: &str) -> &'static str {
     match program {
-        "apt-get" | "apt-cache" => {
+        "apt-get" | "apt-cache" | "apt-config" => {
             "apt is part of Debian; elsewhere use `--mirror URL` or `--file ASSET=PATH`, or another channel"
         }
         _ => "`tcforge doctor` says how to install it",

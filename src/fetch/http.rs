@@ -1,16 +1,17 @@
 //! Files and indexes from web servers, which are enemies.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use reqwest::blocking::{Client, RequestBuilder, Response};
+use reqwest::blocking::{Client, ClientBuilder, RequestBuilder, Response};
 use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_RANGE, LAST_MODIFIED, RANGE,
-    RETRY_AFTER, TRANSFER_ENCODING,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_RANGE,
+    LAST_MODIFIED, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{StatusCode, Url, Version};
@@ -19,21 +20,23 @@ use super::FetchError;
 use super::cache::{Expected, Part};
 use super::network::Network;
 use super::origin::shown;
+use super::route::{Access, Route};
 use crate::digest::Sha256;
 use crate::progress::{Progress, Task};
 
 /// How the program calls itself.
 const USER_AGENT: &str = concat!("tcforge/", env!("CARGO_PKG_VERSION"));
 
-/// A client that is made when it is first needed.
+/// A client for each way to reach servers, made when it is first needed.
 pub(super) struct Http {
     network: Network,
-    client: OnceLock<Client>,
+    clients: Mutex<BTreeMap<Route, Client>>,
 }
 
 /// A file to download.
 pub(super) struct Job<'a> {
     pub(super) url: &'a Url,
+    pub(super) access: &'a Access,
     /// What the notes call it.
     pub(super) name: &'a str,
     pub(super) expected: &'a Expected,
@@ -85,7 +88,7 @@ impl Http {
     pub(super) fn new(network: Network) -> Self {
         Self {
             network,
-            client: OnceLock::new(),
+            clients: Mutex::default(),
         }
     }
 
@@ -108,6 +111,7 @@ impl Http {
     pub(super) fn read(
         &self,
         url: &Url,
+        access: &Access,
         accept: &'static str,
         progress: &dyn Progress,
     ) -> Result<Vec<u8>, FetchError> {
@@ -116,7 +120,7 @@ impl Http {
         let attempts = self.network.attempts.get();
         self.retrying(&shown(url), attempts, progress, &mut || {
             body.clear();
-            let mut response = self.send(url, self.client(url)?.get(url.clone()).header(ACCEPT, accept))?;
+            let mut response = self.send(url, self.request(url, access)?.header(ACCEPT, accept))?;
             if response.status() != StatusCode::OK {
                 return Err(self.refusal(url, &response));
             }
@@ -128,26 +132,38 @@ impl Http {
         Ok(body)
     }
 
-    fn client(&self, url: &Url) -> Result<&Client, FetchError> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
+    fn request(&self, url: &Url, access: &Access) -> Result<RequestBuilder, FetchError> {
+        let request = self.client(url, &access.route)?.get(url.clone());
+        Ok(match &access.authorization {
+            Some(login) => request.header(AUTHORIZATION, login),
+            None => request,
+        })
+    }
+
+    fn client(&self, url: &Url, route: &Route) -> Result<Client, FetchError> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(route) {
+            return Ok(client.clone());
         }
         // Fails if a provider is there already: as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let limit = self.network.redirects;
-        let client = Client::builder()
+        let builder = Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(self.network.connect_timeout)
             // For the blocking client: of each wait, not of the whole.
             .timeout(self.network.read_timeout)
             .redirect(Policy::custom(move |attempt| redirect(attempt, limit)))
-            .referer(false)
-            .build()
+            .referer(false);
+        let client = route
+            .apply(builder)
+            .and_then(ClientBuilder::build)
             .map_err(|error| FetchError::Request {
                 url: shown(url),
                 cause: causes(&error.without_url()),
             })?;
-        Ok(self.client.get_or_init(|| client))
+        clients.insert(route.clone(), client.clone());
+        Ok(client)
     }
 
     /// Calls `attempt` until it succeeds, fails for good, or has failed too often.
@@ -188,7 +204,7 @@ impl Http {
         if from > 0 && size == Some(from) {
             return Ok(true);
         }
-        let mut request = self.client(job.url)?.get(job.url.clone());
+        let mut request = self.request(job.url, job.access)?;
         if from > 0 {
             request = request.header(RANGE, format!("bytes={from}-"));
             if let Some(validator) = part.mark().and_then(|mark| validator_in(&mark, job.url)) {

@@ -6,6 +6,7 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use super::origin::{DEFAULT_ARCH, DebianPackage, NpmPackage, parse_url, shown};
+use super::route::Access;
 use super::{FetchError, Fetcher};
 use crate::digest::Sha256;
 use crate::progress::Progress;
@@ -106,7 +107,10 @@ impl Fetcher {
     ) -> Result<Option<Found>, FetchError> {
         for page in 1..=PAGES {
             let url = github_page(&self.http.network().github_api, repository, page)?;
-            let body = self.http.read(&url, "application/vnd.github+json", progress)?;
+            let access = Access::default();
+            let body = self
+                .http
+                .read(&url, &access, "application/vnd.github+json", progress)?;
             let releases: Vec<GithubRelease> =
                 serde_json::from_slice(&body).map_err(|error| FetchError::Index {
                     url: shown(&url),

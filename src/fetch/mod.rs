@@ -5,6 +5,7 @@
 //! from. For files whose sums are not known yet it has [`Fetcher::discover`], and
 //! for newer releases [`Fetcher::latest`].
 
+mod apt_route;
 mod apt_sources;
 mod cache;
 mod debian;
@@ -14,11 +15,12 @@ mod latest;
 mod mirror;
 mod network;
 mod npm;
+mod npmrc;
 mod origin;
+mod route;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use reqwest::Url;
 
@@ -33,8 +35,10 @@ use cache::{Checked, Entry, EntryLock, Expected, Part};
 use debian::Debian;
 use http::{Http, Job};
 use npm::{Archive, Npm};
+use route::Access;
 
 use crate::digest::Sha256;
+use crate::pool;
 use crate::progress::{Progress, Task};
 
 /// How files are fetched.
@@ -118,6 +122,18 @@ struct Errand<'a> {
 }
 
 impl Errand<'_> {
+    fn job<'a>(&'a self, url: &'a Url, access: &'a Access, expected: &'a Expected, attempts: u32) -> Job<'a> {
+        Job {
+            url,
+            access,
+            name: self.name,
+            expected,
+            attempts,
+            progress: self.progress,
+            task: self.task,
+        }
+    }
+
     /// The error where there is no place to ask.
     fn nowhere(&self) -> FetchError {
         FetchError::Offline {
@@ -131,6 +147,8 @@ struct Filled {
     /// Whether bytes from an earlier attempt are in it.
     resumed: bool,
     vouched: Vouched,
+    /// What it must be: more is known of some files than was asked for.
+    expected: Expected,
 }
 
 impl Fetcher {
@@ -165,29 +183,10 @@ impl Fetcher {
     pub fn fetch_all(&self, wanted: &[Wanted], progress: &dyn Progress) -> Result<Vec<Cached>, FetchError> {
         let mut seen = BTreeSet::new();
         let different: Vec<_> = wanted.iter().filter(|one| seen.insert(one.sha256)).collect();
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut results = Vec::new();
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(one) = different.get(index) else {
-                    return results;
-                };
-                results.push((index, self.fetch(one, progress)));
-            }
-        };
-        let jobs = self.http.network().jobs.get().min(different.len());
-        let mut results = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
-            let join = |worker: std::thread::ScopedJoinHandle<_>| match worker.join() {
-                Ok(results) => results,
-                Err(panic) => std::panic::resume_unwind(panic),
-            };
-            workers.into_iter().flat_map(join).collect::<Vec<_>>()
-        });
-        results.sort_by_key(|(index, _)| *index);
+        let jobs = self.http.network().jobs.get();
+        let results = pool::map(&different, jobs, |one| self.fetch(one, progress));
         let (mut files, mut errors) = (BTreeMap::new(), Vec::new());
-        for (_, result) in results {
+        for result in results {
             match result {
                 Ok(cached) => drop(files.insert(cached.sha256, cached)),
                 Err(error) => errors.push(error),
@@ -364,7 +363,7 @@ impl Fetcher {
     ) -> Result<(Checked, Vouched), FetchError> {
         let from = place.shown();
         let filled = self.fill(place, attempts, errand, part)?;
-        match part.check(&errand.expected, &from) {
+        match part.check(&filled.expected, &from) {
             Err(FetchError::WrongSum { .. } | FetchError::WrongSize { .. }) if filled.resumed => {
                 errand.progress.note(&format!(
                     "{}: the earlier part does not fit, fetched anew",
@@ -372,7 +371,7 @@ impl Fetcher {
                 ));
                 part.begin(None)?;
                 let filled = self.fill(place, attempts, errand, part)?;
-                Ok((part.check(&errand.expected, &from)?, filled.vouched))
+                Ok((part.check(&filled.expected, &from)?, filled.vouched))
             }
             checked => Ok((checked?, filled.vouched)),
         }
@@ -386,28 +385,74 @@ impl Fetcher {
         errand: &Errand,
         part: &mut Part,
     ) -> Result<Filled, FetchError> {
-        let whole = |vouched| Filled {
-            resumed: false,
-            vouched,
-        };
         match place {
-            Origin::Web(url) => self.download(url, attempts, errand, part),
+            Origin::Web(url) => {
+                let access = Access::default();
+                let job = errand.job(url, &access, &errand.expected, attempts);
+                self.download(&job, part)
+            }
             Origin::Npm(package) => {
                 let archive = self.npm.archive(&self.http, package, errand.progress)?;
                 self.fill_from_npm(package, &archive, attempts, errand, part)
             }
-            Origin::Debian(package) => {
-                let (progress, task) = (errand.progress, errand.task);
-                self.debian
-                    .download(package, part, &errand.expected, progress, task)?;
-                Ok(whole(Vouched::SignedIndex))
-            }
+            Origin::Debian(package) => self.fill_from_debian(package, attempts, errand, part),
             Origin::File(path) => {
                 part.copy_from(path, &errand.expected)?;
                 errand.task.set_position(part.length());
-                Ok(whole(Vouched::LocalFile))
+                Ok(Filled {
+                    resumed: false,
+                    vouched: Vouched::LocalFile,
+                    expected: errand.expected,
+                })
             }
         }
+    }
+
+    fn fill_from_debian(
+        &self,
+        package: &DebianPackage,
+        attempts: u32,
+        errand: &Errand,
+        part: &mut Part,
+    ) -> Result<Filled, FetchError> {
+        let (expected, progress) = (&errand.expected, errand.progress);
+        let found = self.debian.find(package, expected, progress)?;
+        match self.fill_with_package(&found, package, attempts, errand, part) {
+            // The lists may be older than the mirror's pool.
+            Err(error) if error.is_absence() || matches!(error, FetchError::Apt { .. }) => {
+                match self.debian.find_anew(package, expected, progress)? {
+                    Some(found) => self.fill_with_package(&found, package, attempts, errand, part),
+                    None => Err(error),
+                }
+            }
+            other => other,
+        }
+    }
+
+    fn fill_with_package(
+        &self,
+        found: &debian::Found,
+        package: &DebianPackage,
+        attempts: u32,
+        errand: &Errand,
+        part: &mut Part,
+    ) -> Result<Filled, FetchError> {
+        let resumed = match &found.web {
+            Some((url, route)) => {
+                let access = Access::by(route);
+                let job = errand.job(url, &access, &found.expected, attempts);
+                self.http.download(&job, part)?
+            }
+            None => {
+                found.download_by_apt(package, part, errand.task)?;
+                false
+            }
+        };
+        Ok(Filled {
+            resumed,
+            vouched: Vouched::SignedIndex,
+            expected: found.expected,
+        })
     }
 
     fn fill_from_npm(
@@ -421,13 +466,16 @@ impl Fetcher {
         let mut downloaded = Err(FetchError::NoRegistry {
             origin: errand.name.to_owned(),
         });
-        for url in &archive.urls {
-            downloaded = self.download(url, attempts, errand, part);
+        for (url, access) in &archive.places {
+            let job = errand.job(url, access, &errand.expected, attempts);
+            downloaded = self.download(&job, part);
             if downloaded.is_ok() {
                 break;
             }
         }
-        let Filled { resumed, .. } = downloaded?;
+        let Filled {
+            resumed, expected, ..
+        } = downloaded?;
         let vouched = match &archive.integrity {
             // A part that does not fit is found by its sha256, and begun anew.
             Some(integrity) if resumed => Vouched::NpmIntegrity(integrity.as_str().to_owned()),
@@ -443,27 +491,18 @@ impl Fetcher {
                 });
             }
         };
-        Ok(Filled { resumed, vouched })
+        Ok(Filled {
+            resumed,
+            vouched,
+            expected,
+        })
     }
 
-    fn download(
-        &self,
-        url: &Url,
-        attempts: u32,
-        errand: &Errand,
-        part: &mut Part,
-    ) -> Result<Filled, FetchError> {
-        let job = Job {
-            url,
-            name: errand.name,
-            expected: &errand.expected,
-            attempts,
-            progress: errand.progress,
-            task: errand.task,
-        };
+    fn download(&self, job: &Job, part: &mut Part) -> Result<Filled, FetchError> {
         Ok(Filled {
-            resumed: self.http.download(&job, part)?,
+            resumed: self.http.download(job, part)?,
             vouched: Vouched::FirstFetch,
+            expected: *job.expected,
         })
     }
 }

@@ -1,10 +1,12 @@
 //! Packages of the npm registry that the machine is set up with.
+//!
+//! npm's settings are followed as npm follows them, but for one: certificates are
+//! always checked, `strict-ssl=false` or not.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
-use std::path::Path;
+use std::io::{self, Write};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -16,13 +18,15 @@ use sha2::{Digest, Sha512};
 use super::FetchError;
 use super::cache::Part;
 use super::http::Http;
+use super::npmrc::Npmrc;
 use super::origin::{NpmPackage, parse_url, shown};
+use super::route::Access;
 use crate::progress::Progress;
 
-/// The registries that were asked for, by scope.
+/// The machine's settings, read when they are first needed.
 #[derive(Default)]
 pub(super) struct Npm {
-    registries: Mutex<BTreeMap<Option<String>, Url>>,
+    settings: Mutex<Option<Arc<Npmrc>>>,
 }
 
 /// What a registry says of a package.
@@ -51,13 +55,19 @@ struct Dist {
 /// Where a version's archive is, and its sha512.
 pub(super) struct Archive {
     /// Best first.
-    pub(super) urls: Vec<Url>,
+    pub(super) places: Vec<(Url, Access)>,
     pub(super) integrity: Option<Integrity>,
 }
 
 /// `sha512-BASE64`, as in `dist.integrity` (W3C Subresource Integrity).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Integrity(String);
+
+/// A package's registry, and how to ask it.
+struct Registry {
+    settings: Arc<Npmrc>,
+    url: Url,
+}
 
 impl Npm {
     /// Finds a version's archive.
@@ -67,19 +77,61 @@ impl Npm {
         package: &NpmPackage,
         progress: &dyn Progress,
     ) -> Result<Archive, FetchError> {
-        let registry = self.registry(package.name())?;
+        let registry = self.registry(package.name(), progress)?;
         // The short document of one version. Some registries know only the long
         // one of all; that also tells which versions there are.
-        let url = document(&registry, package.name(), Some(package.version()))?;
-        let manifest = match self.read::<Manifest>(http, &url, progress) {
+        let url = document(&registry.url, package.name(), Some(package.version()))?;
+        let manifest = match registry.read::<Manifest>(http, &url, progress) {
             Err(FetchError::Status {
                 status: 400..=499, ..
-            }) => self.manifest_of_many(http, package, progress)?,
+            }) => registry.manifest_of_many(http, package, progress)?,
             other => other?,
         };
-        archive(&registry, package, &manifest.dist)
+        registry.archive(package, &manifest.dist)
     }
 
+    /// Reads all that the registry says of a package.
+    pub(super) fn packument(
+        &self,
+        http: &Http,
+        name: &str,
+        progress: &dyn Progress,
+    ) -> Result<Packument, FetchError> {
+        self.registry(name, progress)?.packument(http, name, progress)
+    }
+
+    /// The registry for a package: its scope's, or the general one.
+    fn registry(&self, name: &str, progress: &dyn Progress) -> Result<Registry, FetchError> {
+        let settings = self.settings(progress)?;
+        let scope = name.split_once('/').map(|(scope, _)| scope);
+        let of_scope = scope.and_then(|scope| settings.get(&format!("{scope}:registry")));
+        let set = of_scope.or_else(|| settings.get("registry")).map(str::to_owned);
+        let Some(text) = set.or_else(default_registry) else {
+            return Err(FetchError::NoRegistry {
+                origin: format!("npm:{name}"),
+            });
+        };
+        let url = parse_url(&text)?;
+        Ok(Registry { settings, url })
+    }
+
+    fn settings(&self, progress: &dyn Progress) -> Result<Arc<Npmrc>, FetchError> {
+        let mut known = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(settings) = &*known {
+            return Ok(settings.clone());
+        }
+        let settings = Arc::new(Npmrc::of_machine()?);
+        if settings.trusts_everybody() {
+            progress.note(
+                "npm: strict-ssl=false is not followed, certificates are checked; name an authority of your own in cafile",
+            );
+        }
+        *known = Some(settings.clone());
+        Ok(settings)
+    }
+}
+
+impl Registry {
     fn manifest_of_many(
         &self,
         http: &Http,
@@ -98,15 +150,8 @@ impl Npm {
         })
     }
 
-    /// Reads all that the registry says of a package.
-    pub(super) fn packument(
-        &self,
-        http: &Http,
-        name: &str,
-        progress: &dyn Progress,
-    ) -> Result<Packument, FetchError> {
-        let url = document(&self.registry(name)?, name, None)?;
-        self.read(http, &url, progress)
+    fn packument(&self, http: &Http, name: &str, progress: &dyn Progress) -> Result<Packument, FetchError> {
+        self.read(http, &document(&self.url, name, None)?, progress)
     }
 
     fn read<T: DeserializeOwned>(
@@ -115,32 +160,34 @@ impl Npm {
         url: &Url,
         progress: &dyn Progress,
     ) -> Result<T, FetchError> {
-        let body = http.read(url, "application/json", progress)?;
+        let access = self.settings.access(url, &self.url)?;
+        let body = http.read(url, &access, "application/json", progress)?;
         serde_json::from_slice(&body).map_err(|error| FetchError::Index {
             url: shown(url),
             cause: error.to_string(),
         })
     }
 
-    /// The registry for a package: its scope's, or the general one.
-    fn registry(&self, name: &str) -> Result<Url, FetchError> {
-        let scope = name.split_once('/').map(|(scope, _)| scope.to_owned());
-        let mut known = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(url) = known.get(&scope) {
-            return Ok(url.clone());
-        }
-        let own = scope
-            .as_ref()
-            .and_then(|scope| setting(&format!("{scope}:registry")));
-        let Some(text) = own.or_else(|| setting("registry")) else {
-            return Err(FetchError::NoRegistry {
-                origin: format!("npm:{name}"),
-            });
-        };
-        let url = parse_url(&text)?;
-        known.insert(scope, url.clone());
-        Ok(url)
+    fn archive(&self, package: &NpmPackage, dist: &Dist) -> Result<Archive, FetchError> {
+        let urls = archive_urls(&self.url, package, dist)?;
+        let places = urls.into_iter().map(|url| {
+            let access = self.settings.access(&url, &self.url)?;
+            Ok((url, access))
+        });
+        Ok(Archive {
+            places: places.collect::<Result<_, FetchError>>()?,
+            integrity: dist.integrity.as_deref().and_then(Integrity::find),
+        })
     }
+}
+
+/// What npm asks where nothing is set, by its own word.
+fn default_registry() -> Option<String> {
+    let mut npm = Command::new("npm");
+    npm.args(["config", "get", "registry"]);
+    let output = npm.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    let said = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !said.is_empty() && said != "undefined").then_some(said)
 }
 
 /// The URL of the document about a package, or about one version of it.
@@ -154,7 +201,7 @@ fn document(registry: &Url, name: &str, version: Option<&str>) -> Result<Url, Fe
     Ok(parse_url(&url)?)
 }
 
-fn archive(registry: &Url, package: &NpmPackage, dist: &Dist) -> Result<Archive, FetchError> {
+fn archive_urls(registry: &Url, package: &NpmPackage, dist: &Dist) -> Result<Vec<Url>, FetchError> {
     let told = parse_url(&dist.tarball)?;
     let mut urls = Vec::new();
     // A registry that stands in for another may pass the other's URLs on, where
@@ -166,8 +213,7 @@ fn archive(registry: &Url, package: &NpmPackage, dist: &Dist) -> Result<Archive,
         urls.push(parse_url(&format!("{base}/{}/-/{file}", package.name()))?);
     }
     urls.push(told);
-    let integrity = dist.integrity.as_deref().and_then(Integrity::find);
-    Ok(Archive { urls, integrity })
+    Ok(urls)
 }
 
 impl Integrity {
@@ -213,49 +259,6 @@ impl Write for Sha512Writer {
     }
 }
 
-/// One of npm's settings: as npm itself says, or without npm from its variable
-/// and the user's `.npmrc`.
-fn setting(key: &str) -> Option<String> {
-    let said = Command::new("npm")
-        .args(["config", "get", key])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output();
-    let said = match said {
-        Ok(output) if output.status.success() => String::from_utf8(output.stdout).ok(),
-        _ => variable(key).or_else(|| {
-            let home = std::env::var_os("HOME")?;
-            npmrc_value(&read_text(&Path::new(&home).join(".npmrc"))?, key)
-        }),
-    };
-    let said = said?.trim().to_owned();
-    // npm's word for a setting that is not set.
-    (!said.is_empty() && said != "undefined").then_some(said)
-}
-
-/// npm takes `npm_config_KEY` in either case.
-fn variable(key: &str) -> Option<String> {
-    ["npm_config_", "NPM_CONFIG_"]
-        .into_iter()
-        .find_map(|prefix| std::env::var(format!("{prefix}{key}")).ok())
-}
-
-fn read_text(path: &Path) -> Option<String> {
-    let mut text = String::new();
-    std::fs::File::open(path).ok()?.read_to_string(&mut text).ok()?;
-    Some(text)
-}
-
-/// The value of `KEY = VALUE` in an `.npmrc`.
-fn npmrc_value(text: &str, key: &str) -> Option<String> {
-    text.lines()
-        .filter(|line| !line.trim_start().starts_with([';', '#']))
-        .filter_map(|line| line.split_once('='))
-        .filter(|(name, _)| name.trim() == key)
-        .map(|(_, value)| value.trim().trim_matches(['"', '\'']).to_owned())
-        .next_back()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,12 +291,24 @@ mod tests {
             assert_eq!(url.as_str(), documents);
             let dist = Dist {
                 tarball: tarball.to_owned(),
-                integrity: Some("sha1-xx sha512-yy==?x".to_owned()),
+                integrity: None,
             };
-            let archive = archive(&registry, package, &dist).unwrap();
-            let urls: Vec<&str> = archive.urls.iter().map(Url::as_str).collect();
+            let urls = archive_urls(&registry, package, &dist).unwrap();
+            let urls: Vec<&str> = urls.iter().map(Url::as_str).collect();
             assert_eq!(urls, archives);
-            assert_eq!(archive.integrity, Some(Integrity("sha512-yy==".to_owned())));
+        }
+    }
+
+    #[test]
+    fn the_sha512_of_an_integrity_is_found() {
+        for (text, sum) in [
+            ("sha1-xx sha512-yy==?x", Some("sha512-yy==")),
+            ("sha512-zz", Some("sha512-zz")),
+            ("sha1-xx", None),
+            ("", None),
+        ] {
+            let found = Integrity::find(text);
+            assert_eq!(found.as_ref().map(Integrity::as_str), sum, "{text}");
         }
     }
 
@@ -304,20 +319,7 @@ mod tests {
             integrity: None,
         };
         let package = NpmPackage::new("a", "1.0.0").unwrap();
-        let refused = archive(&"https://npm.example/".parse().unwrap(), &package, &dist);
+        let refused = archive_urls(&"https://npm.example/".parse().unwrap(), &package, &dist);
         assert!(matches!(refused, Err(FetchError::Origin(_))));
-    }
-
-    #[test]
-    fn an_npmrc_is_read() {
-        let text = "; registry=no\n#registry=no\nregistry = \"https://a.example/\"\n@s:registry=https://s.example\nflag\n";
-        for (key, value) in [
-            ("registry", Some("https://a.example/")),
-            ("@s:registry", Some("https://s.example")),
-            ("flag", None),
-            ("none", None),
-        ] {
-            assert_eq!(npmrc_value(text, key).as_deref(), value, "{key}");
-        }
     }
 }

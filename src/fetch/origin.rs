@@ -125,6 +125,11 @@ impl DebianPackage {
         &self.version
     }
 
+    /// As apt's command line takes it.
+    pub(super) fn in_apts_words(&self) -> String {
+        format!("{}:{}={}", self.package, self.arch, self.version)
+    }
+
     fn file_name(&self) -> String {
         let version = self.version.split_once(':').map_or(&*self.version, |(_, v)| v);
         format!("{}_{version}_{}.deb", self.package, self.arch)

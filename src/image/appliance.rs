@@ -111,16 +111,9 @@ pub struct Port {
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum ApplianceError {
     /// There is none of that name.
-    #[error("there is no appliance `{name}`")]
-    #[diagnostic(help("{}", recipe::key_hint(.nearest.as_deref(), .known)))]
-    Unknown {
-        /// The name.
-        name: String,
-        /// The one that it was probably meant to be.
-        nearest: Option<String>,
-        /// All there are.
-        known: Vec<String>,
-    },
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Unknown(#[from] recipe::UnknownName),
     /// A data file cannot be read.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -200,11 +193,7 @@ impl Appliance {
         let file = format!("{FOLDER}/{name}.toml");
         let known = names(project)?;
         if !known.iter().any(|one| one == name) {
-            return Err(ApplianceError::Unknown {
-                name: name.to_owned(),
-                nearest: recipe::nearest(name, &known),
-                known,
-            });
+            return Err(recipe::UnknownName::new("appliance", name, known).into());
         }
         let source = SourceFile::new(&project.display_name(&file), &project.read_text(&file)?);
         Self::parse(name, &source, project)

@@ -82,6 +82,7 @@ pub enum ClosureError {
     },
     /// A file could not be read.
     #[error("cannot read `{}`", path.display())]
+    #[diagnostic(help("check that it is there, and that you may read it"))]
     Read {
         /// Which.
         path: PathBuf,

@@ -28,6 +28,7 @@ pub enum ToolError {
     Project(#[from] ProjectError),
     /// It could not be started.
     #[error("cannot run `{name}`")]
+    #[diagnostic(help("check that it may be executed, and that memory is left; or install it again"))]
     Run {
         /// The program.
         name: String,

@@ -14,6 +14,7 @@ use crate::project::ProjectError;
 pub enum KernelError {
     /// A file or folder that could not be read or written.
     #[error("cannot {action} `{}`", path.display())]
+    #[diagnostic(help("check the path, what you may do there, and that the disk is not full"))]
     Io {
         /// `read`, `write`, …
         action: &'static str,

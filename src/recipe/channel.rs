@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::fault::key_hint;
-use super::source::{Invalid, SourceFile, nearest};
+use super::source::{Invalid, SourceFile};
+use super::unknown::UnknownName;
 use crate::project::{Project, ProjectError};
 
 /// The channel that is built unless another is asked for.
@@ -38,16 +38,9 @@ pub struct Channels(BTreeMap<String, Channel>);
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum ChannelError {
     /// There is none of that name.
-    #[error("there is no channel `{name}`")]
-    #[diagnostic(help("{}", key_hint(.nearest.as_deref(), .known)))]
-    Unknown {
-        /// The name.
-        name: String,
-        /// The one that it was probably meant to be.
-        nearest: Option<String>,
-        /// All there are.
-        known: Vec<String>,
-    },
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Unknown(#[from] UnknownName),
     /// Its file cannot be read.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -63,11 +56,7 @@ impl Channel {
     pub fn load(project: &Project, name: &str) -> Result<Self, ChannelError> {
         let mut channels = Channels::load(project)?.0;
         let found = channels.remove(name);
-        found.ok_or_else(|| ChannelError::Unknown {
-            name: name.to_owned(),
-            nearest: nearest(name, channels.keys()),
-            known: channels.into_keys().collect(),
-        })
+        found.ok_or_else(|| UnknownName::new("channel", name, channels.into_keys().collect()).into())
     }
 
     fn read(project: &Project, name: &str) -> Result<Self, ChannelError> {

@@ -11,6 +11,7 @@ mod place;
 mod plan;
 mod recipes;
 mod source;
+mod unknown;
 pub mod update;
 mod words;
 
@@ -23,7 +24,6 @@ use crate::project::{Project, ProjectError};
 
 // Appliance files are checked as recipes are.
 pub(crate) use check::verdict;
-pub(crate) use fault::key_hint;
 pub(crate) use source::{At, nearest};
 
 pub use channel::{Channel, ChannelError, Channels, DEFAULT_CHANNEL};
@@ -34,6 +34,7 @@ pub use place::{PlaceError, place};
 pub use plan::{Glob, Info, Packing, Plan, PlannedAsset, PlannedFile, PlannedLink, Rule, Target};
 pub use recipes::Recipes;
 pub use source::{Invalid, Problem, SourceFile};
+pub use unknown::UnknownName;
 
 /// A recipe as its file says it. `{version}` in names, URLs, paths and targets
 /// stands for the release's version, `{name}` for the recipe's name.
@@ -246,16 +247,9 @@ pub enum RecipeError {
     #[diagnostic(transparent)]
     Project(#[from] ProjectError),
     /// There is no recipe of that name.
-    #[error("there is no recipe `{name}`")]
-    #[diagnostic(help("{}", fault::key_hint(.nearest.as_deref(), .known)))]
-    Unknown {
-        /// The name.
-        name: String,
-        /// The one that it was probably meant to be.
-        nearest: Option<String>,
-        /// All there are.
-        known: Vec<String>,
-    },
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Unknown(#[from] UnknownName),
     /// The recipe has mistakes.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -337,10 +331,5 @@ impl Recipe {
 
 fn unknown(project: &Project, name: &str) -> Result<RecipeError, RecipeError> {
     let known = recipes::names(project)?;
-    Ok(RecipeError::Unknown {
-        name: name.to_owned(),
-        // An extension's name is a near one, too.
-        nearest: source::nearest(name.trim_end_matches(".tcz"), &known),
-        known,
-    })
+    Ok(UnknownName::new("recipe", name, known).into())
 }

@@ -15,8 +15,10 @@ use super::squashfs::{PackOptions, Written};
 use crate::digest::Sha256;
 use crate::stage::{Kind, Node, Stage, TreePath};
 
-/// The longest target of a symbolic link that the reading library takes. The
-/// format, Linux and our writer take 4095 bytes.
+/// The longest target of a symbolic link that the reading library takes: in its
+/// `backhand::v4::inode`, `BasicSymlink` and `ExtendedSymlink` assert that
+/// `target_size < 256`, and an image with a longer one is not read at all. The
+/// format takes 65535 bytes, Linux and our writer 4095.
 pub const LINK_MAX: usize = 255;
 
 /// Fragments that one thread may hold in memory, in bytes.
@@ -68,6 +70,7 @@ pub enum VerifyError {
     },
     /// The sum of a file's content is not known, so it cannot be compared.
     #[error("`{0}` was not in the stage that was written")]
+    #[diagnostic(help("this is a bug in tcforge: report it"))]
     NotWritten(TreePath),
     /// A file's content cannot be read back.
     #[error("cannot read `{path}` back from the image")]

@@ -14,10 +14,10 @@ use std::sync::{Mutex, OnceLock};
 use tcforge::digest::Sha256;
 use tcforge::fetch::{Cache, FetchOptions, Fetcher, Network};
 use tcforge::image::base::{BaseError, BaseKind, BootBase, KernelSource, Loader};
-use tcforge::image::initrd::{Part, Tree};
+use tcforge::image::initrd::{Device, Part, Tree};
 use tcforge::progress::Silent;
 use tcforge::project::Project;
-use tcforge::stage::{Content, Kind, Stage, TreePath};
+use tcforge::stage::{Content, Kind, Owner, Stage, TreePath};
 use tempfile::TempDir;
 
 /// What Debian's kernel says of itself.
@@ -77,6 +77,18 @@ fn mini() -> &'static BootBase {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap();
     &MINI.get_or_init(|| load(BaseKind::Mini, None, None).unwrap()).0
+}
+
+/// What the kernel opens before there is any program.
+pub(super) fn console() -> Device {
+    Device {
+        path: path("dev/console"),
+        block: false,
+        major: 5,
+        minor: 1,
+        mode: 0o600,
+        owner: Owner::ROOT,
+    }
 }
 
 /// The root filesystem itself.

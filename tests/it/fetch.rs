@@ -3,6 +3,7 @@
 
 mod cache;
 mod machine;
+mod npm;
 mod process;
 mod registries;
 mod server;

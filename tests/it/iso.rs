@@ -9,12 +9,12 @@ use tcforge::digest::Sha256;
 use tcforge::image::appliance::Appliance;
 use tcforge::image::base::{BootBase, Kernel};
 use tcforge::image::description::{self, Description, DescriptionError};
-use tcforge::image::initrd::{Device, Part, Tree};
+use tcforge::image::initrd::{Part, Tree};
 use tcforge::image::{ImageError, Made, Request, make};
 use tcforge::progress::Silent;
 use tcforge::project::Project;
 use tcforge::recipe::SourceFile;
-use tcforge::stage::{Content, Node, Owner, Stage, TreePath};
+use tcforge::stage::{Content, Node, Stage, TreePath};
 use tempfile::TempDir;
 
 use super::world::{World, chmod};
@@ -43,14 +43,7 @@ fn base(folder: &Path) -> BootBase {
         devices: Vec::new(),
     };
     root.stage.insert(path("dev"), Node::directory()).unwrap();
-    root.devices.push(Device {
-        path: path("dev/console"),
-        block: false,
-        major: 5,
-        minor: 1,
-        mode: 0o600,
-        owner: Owner::ROOT,
-    });
+    root.devices.push(super::base::console());
     let modules = format!("lib/modules/{RELEASE}");
     BootBase {
         name: "mini".to_owned(),

@@ -35,22 +35,22 @@ pub enum BaseError {
     Unlocked(String),
     /// A package was refused.
     #[error("cannot unpack `{package}`")]
+    #[diagnostic(forward(source))]
     Archive {
         /// The package's file.
         package: String,
         /// Why.
         #[source]
-        #[diagnostic_source]
         source: ArchiveError,
     },
     /// Files of a package could not be placed.
     #[error("cannot place the files of `{package}`")]
+    #[diagnostic(forward(source))]
     Place {
         /// The package.
         package: String,
         /// Why.
         #[source]
-        #[diagnostic_source]
         source: PlaceError,
     },
     /// Two things want one path.

@@ -63,6 +63,7 @@ pub struct Counts {
 pub enum PackError {
     /// A staged file could not be read.
     #[error("cannot read the content of `{path}`")]
+    #[diagnostic(help("check that the file can still be read, and try again"))]
     Read {
         /// Which file of the stage.
         path: TreePath,
@@ -83,6 +84,7 @@ pub enum PackError {
     Write(#[source] io::Error),
     /// A compressor failed.
     #[error("cannot compress")]
+    #[diagnostic(help("try again, with more free memory or another compression"))]
     Compress(#[from] CompressError),
     /// A file name that Linux cannot have.
     #[error("the name of `{path}` has {len} bytes; {} are possible", format::NAME_MAX)]

@@ -6,11 +6,10 @@ use std::path::Path;
 use std::process::Command;
 
 use tcforge::image::base::BaseKind;
-use tcforge::image::initrd::Device;
 use tcforge::stage::{Kind, Owner};
 use tempfile::TempDir;
 
-use super::{lay_out, load, mini, path, run, sum, text, tree};
+use super::{console, lay_out, load, mini, path, run, sum, text, tree};
 
 #[test]
 fn it_says_what_it_is() {
@@ -55,15 +54,7 @@ fn paths_have_tiny_cores_modes_and_owners() {
     }
     // Extensions make this link.
     assert!(stage.get(&path("lib64")).is_none());
-    let console = Device {
-        path: path("dev/console"),
-        block: false,
-        major: 5,
-        minor: 1,
-        mode: 0o600,
-        owner: Owner::ROOT,
-    };
-    assert!(tree(mini()).devices.contains(&console));
+    assert!(tree(mini()).devices.contains(&console()));
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn depmod(modules: &Stage, name: &str) -> String {
     }
     // It looks into what that leads to.
     fs::remove_file(below.join("kernel.tclocal")).unwrap();
-    let mut command = Command::new("depmod");
+    let mut command = Command::new("/sbin/depmod");
     command.arg("-b").arg(folder.path()).arg(RELEASE);
     run(&mut command, "depmod is needed: apt-get install kmod");
     fs::read_to_string(below.join(name)).unwrap()

@@ -1,20 +1,19 @@
-//! Machines that are set up in other ways than this one: what apt and npm are told
-//! by their environment, or that they are not there.
+//! Machines that are set up in other ways than this one: what apt is told
+//! by its environment, or that it is not there.
 
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use serde_json::json;
 use tcforge::digest::Sha256;
 use tcforge::fetch::Wanted;
 
 use super::process::{Running, command};
-use super::server::{Reply, Server};
+use super::server::{Reply, Server, TAG};
 use super::{body, wanted};
 
 /// Runs an errand in a changed environment; its last word.
-fn said(folder: &Path, wanted: &Wanted, environment: &[(&str, &str)]) -> String {
+pub(super) fn said(folder: &Path, wanted: &Wanted, environment: &[(&str, &str)]) -> String {
     let mut command = command("", folder, wanted);
     command.envs(environment.iter().copied());
     Running::start(command).result()
@@ -91,27 +90,40 @@ struct FakeMirror {
 
 impl FakeMirror {
     /// The mirror, and a machine that knows only it, by an entry with these options.
-    /// `pool`: what it gives for the package.
-    fn new(options: &str, pool: Reply) -> Self {
+    /// `pool`: what it gives for the package each time, and after the last.
+    fn new(options: &str, pool: Vec<Reply>) -> Self {
         let version = Arc::new(Mutex::new("1.0"));
         let now = version.clone();
+        let asked = Mutex::new(0);
         let server = Server::new(move |_, request| {
             let version = *now.lock().unwrap();
             let packages = packages(version);
             let target = request.target.as_str();
-            match target.strip_prefix("/debian/dists/bullseye/") {
+            // A proxy gets the whole URL.
+            let path = target.strip_prefix("http://mirror.invalid").unwrap_or(target);
+            match path.strip_prefix("/debian/dists/bullseye/") {
                 Some("Release") => Reply::Whole(release(&packages).into()),
                 Some("main/binary-amd64/Packages") => Reply::Whole(packages.into()),
                 Some(_) => Reply::status(404),
-                None if target.contains(version) => pool.clone(),
+                None if target.contains(version) => {
+                    let mut asked = asked.lock().unwrap();
+                    *asked += 1;
+                    pool[pool.len().min(*asked) - 1].clone()
+                }
                 None => Reply::status(404),
             }
         });
+        let mirror = Self::machine(server, version);
+        let source = format!("deb {options} {} bullseye main\n", mirror.server.url("/debian"));
+        mirror.write("sources.list", &source);
+        mirror
+    }
+
+    /// A machine without a source.
+    fn machine(server: Server, version: Arc<Mutex<&'static str>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path().display();
         fs::create_dir_all(folder.path().join("lists/partial")).unwrap();
-        let source = format!("deb {options} {} bullseye main\n", server.url("/debian"));
-        fs::write(folder.path().join("sources.list"), source).unwrap();
         let settings = format!(
             "Dir::State::lists \"{at}/lists/\";\nDir::Etc::sourcelist \"{at}/sources.list\";\nDir::Etc::sourceparts \"/dev/null\";\n"
         );
@@ -122,6 +134,25 @@ impl FakeMirror {
             folder,
             config,
         }
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
+    /// Adds to apt's settings.
+    fn set(&self, setting: &str) {
+        let settings = fs::read_to_string(&self.config).unwrap();
+        self.write("apt.conf", &format!("{settings}{setting}\n"));
+    }
+
+    /// What the package was asked for with: the first byte, `If-Range`.
+    fn pool(&self) -> Vec<(usize, String)> {
+        let requests = self.server.requests().into_iter();
+        requests
+            .filter(|request| request.target.contains("/pool/"))
+            .map(|request| (request.from(), request.header("if-range").to_owned()))
+            .collect()
     }
 
     fn fetch(&self, version: &str) -> String {
@@ -150,7 +181,7 @@ fn release(packages: &str) -> String {
 
 #[test]
 fn lists_that_are_older_than_the_mirror_are_read_again() {
-    let mirror = FakeMirror::new("[trusted=yes]", Reply::Good(body()));
+    let mirror = FakeMirror::new("[trusted=yes]", vec![Reply::Good(body())]);
     let done = format!("done {}", Sha256::of(&body()));
     assert_eq!(mirror.fetch("1.0"), done);
     let asked = mirror.server.targets().len();
@@ -172,17 +203,109 @@ fn lists_that_are_older_than_the_mirror_are_read_again() {
 
 #[test]
 fn a_package_that_the_index_does_not_vouch_for_is_refused() {
-    let mirror = FakeMirror::new("[trusted=yes]", Reply::Good(vec![7; 100_000]));
+    let mirror = FakeMirror::new("[trusted=yes]", vec![Reply::Good(vec![7; 100_000])]);
     let said = mirror.fetch("1.0");
-    assert!(said.starts_with("error Apt {"), "{said}");
-    assert!(said.contains("Hash Sum mismatch"), "{said}");
+    assert!(said.starts_with("error WrongSum {"), "{said}");
+    assert_eq!(mirror.pool().len(), 1, "a wrong sum does not pass");
     let left = super::left(mirror.folder.path());
     assert_eq!((left.entries, left.parts), (vec![], vec![]));
 }
 
 #[test]
+fn a_package_is_fetched_as_any_file_is() {
+    let body = body();
+    let half = body.len() / 2;
+    let whole = (0, String::new());
+    let rest = (half, TAG.to_owned());
+    let damaged: Vec<u8> = body.iter().map(|byte| !byte).collect();
+    let done = format!("done {}", Sha256::of(&body));
+    for (name, pool, asked, result) in [
+        (
+            "a cut",
+            vec![Reply::cut(&body), Reply::Good(body.clone())],
+            vec![whole.clone(), rest.clone()],
+            &done[..],
+        ),
+        (
+            "trouble that passes",
+            vec![Reply::status(503), Reply::Reset, Reply::Good(body.clone())],
+            vec![whole.clone(); 3],
+            &done,
+        ),
+        (
+            "half of another file",
+            vec![Reply::cut(&damaged), Reply::Good(body.clone())],
+            vec![whole.clone(), rest.clone(), whole.clone()],
+            &done,
+        ),
+        (
+            "trouble that stays",
+            vec![Reply::status(503)],
+            vec![whole.clone(); 3],
+            "error Status { ",
+        ),
+        // The lists are new, so that it is not looked for in newer ones.
+        (
+            "a file that is gone",
+            vec![Reply::status(404)],
+            vec![whole.clone()],
+            "error Status { ",
+        ),
+    ] {
+        let mirror = FakeMirror::new("[trusted=yes]", pool);
+        let said = mirror.fetch("1.0");
+        assert!(said.starts_with(result), "{name}: {said}");
+        assert_eq!(mirror.pool(), asked, "{name}");
+    }
+}
+
+#[test]
+fn a_package_is_gone_on_with_by_a_later_run() {
+    let body = body();
+    let cut = Reply::cut(&body);
+    let pool = vec![cut, Reply::status(403), Reply::Good(body.clone())];
+    let mirror = FakeMirror::new("[trusted=yes]", pool);
+    let refused = mirror.fetch("1.0");
+    assert!(refused.starts_with("error Status { "), "{refused}");
+    assert_eq!(mirror.fetch("1.0"), format!("done {}", Sha256::of(&body)));
+    let asked: Vec<usize> = mirror.pool().iter().map(|(from, _)| *from).collect();
+    assert_eq!(asked, [0, body.len() / 2, body.len() / 2]);
+}
+
+#[test]
+fn a_package_comes_by_the_proxy_that_apt_is_set_up_with() {
+    let mirror = FakeMirror::new("", vec![Reply::cut(&body()), Reply::Good(body())]);
+    mirror.write(
+        "sources.list",
+        "deb [trusted=yes] http://mirror.invalid/debian bullseye main\n",
+    );
+    mirror.set(&format!("Acquire::http::Proxy \"{}\";", mirror.server.url("")));
+    assert_eq!(mirror.fetch("1.0"), format!("done {}", Sha256::of(&body())));
+    assert_eq!(mirror.pool().len(), 2);
+    assert!(
+        mirror
+            .server
+            .targets()
+            .contains(&"http://mirror.invalid/debian/pool/tool_1.0_amd64.deb".to_owned())
+    );
+}
+
+#[test]
+fn a_package_that_only_apt_can_get_is_got_by_apt() {
+    let mirror = FakeMirror::new("[trusted=yes]", vec![Reply::cut(&body()), Reply::Good(body())]);
+    mirror.write("logins", "machine elsewhere.invalid login a password b\n");
+    let at = mirror.folder.path().display();
+    mirror.set(&format!("Dir::Etc::netrc \"{at}/logins\";"));
+    assert_eq!(mirror.fetch("1.0"), format!("done {}", Sha256::of(&body())));
+    let apt = |agent: &str| agent.starts_with("Debian APT");
+    let requests = mirror.server.requests();
+    assert!(requests.iter().all(|request| apt(request.header("user-agent"))));
+    assert_eq!(mirror.pool().len(), 2, "apt did not try again");
+}
+
+#[test]
 fn a_suite_without_a_signature_is_refused() {
-    let mirror = FakeMirror::new("", Reply::Good(body()));
+    let mirror = FakeMirror::new("", vec![Reply::Good(body())]);
     let said = mirror.fetch("1.0");
     assert!(said.starts_with("error Apt {"), "{said}");
     assert!(said.contains("is not signed"), "{said}");
@@ -193,86 +316,4 @@ fn a_suite_without_a_signature_is_refused() {
             .iter()
             .any(|target| target.contains("/pool/"))
     );
-}
-
-/// A registry with one package of one version.
-fn registry(integrity: &'static str, long_only: bool) -> Arc<Server> {
-    Arc::new(Server::new(move |_, request| {
-        let host = request.header("host");
-        let manifest = json!({"dist": {
-            "tarball": format!("http://upstream.invalid/@scope/tool/-/tool-1.0.0.tgz?{host}"),
-            "integrity": integrity,
-        }});
-        let long = json!({"versions": {"1.0.0": manifest, "0.9.0": manifest}});
-        match request.target.as_str() {
-            "/npm/@scope%2ftool/1.0.0" if !long_only => Reply::Whole(manifest.to_string().into()),
-            "/npm/@scope%2ftool" => Reply::Whole(long.to_string().into()),
-            "/npm/@scope/tool/-/tool-1.0.0.tgz" => Reply::Good(body()),
-            _ => Reply::status(404),
-        }
-    }))
-}
-
-/// The body's sum: `openssl dgst -sha512 -binary | base64`.
-const INTEGRITY: &str =
-    "sha512-+Y+68qXZImJTZr2eUf5Zit5j7mwzcezBgee8D7cv0WRiIwq1CfemyKU9pInfELw+6+d3LzOFciC6+2Wel7/kNg==";
-
-#[test]
-fn the_npm_registry_is_the_one_that_is_set_up() {
-    let tool = |version: &str| wanted(&format!("npm:@scope/tool@{version}"), &body());
-    let done = format!("done {}", Sha256::of(&body()));
-    let short = ["/npm/@scope%2ftool/1.0.0", "/npm/@scope/tool/-/tool-1.0.0.tgz"];
-    let long = [
-        "/npm/@scope%2ftool/1.0.0",
-        "/npm/@scope%2ftool",
-        "/npm/@scope/tool/-/tool-1.0.0.tgz",
-    ];
-    // Without npm on the path, and with it.
-    let path = std::env::var("PATH").unwrap();
-    for (path, long_only, asked) in [
-        ("/nowhere", false, &short[..]),
-        ("/nowhere", true, &long[..]),
-        (&path, false, &short[..]),
-    ] {
-        let folder = tempfile::tempdir().unwrap();
-        let server = registry(INTEGRITY, long_only);
-        let url = server.url("/npm/");
-        let environment = [("PATH", path), ("npm_config_registry", url.as_str())];
-        assert_eq!(said(folder.path(), &tool("1.0.0"), &environment), done);
-        assert_eq!(server.targets(), asked);
-    }
-
-    let folder = tempfile::tempdir().unwrap();
-    let home = folder.path().to_str().unwrap();
-    let server = registry(INTEGRITY, false);
-    let bare = [("PATH", "/nowhere"), ("HOME", home)];
-    let none = said(folder.path(), &tool("1.0.0"), &bare);
-    assert!(none.starts_with("error NoRegistry {"), "{none}");
-    let npmrc = format!(
-        "registry=http://127.0.0.1:9/\n@scope:registry={}\n",
-        server.url("/npm")
-    );
-    fs::write(folder.path().join(".npmrc"), npmrc).unwrap();
-    let gone = said(folder.path(), &tool("2.0.0"), &bare);
-    assert_eq!(
-        gone,
-        "error NoVersion { origin: \"npm:@scope/tool@2.0.0\", there: [\"1.0.0\", \"0.9.0\"] }"
-    );
-    assert_eq!(said(folder.path(), &tool("1.0.0"), &bare), done);
-}
-
-#[test]
-fn an_npm_archive_that_its_registry_does_not_vouch_for_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = registry("sha512-AAAA", false);
-    let url = server.url("/npm/");
-    let tool = wanted("npm:@scope/tool@1.0.0", &body());
-    let said = said(
-        folder.path(),
-        &tool,
-        &[("PATH", "/nowhere"), ("npm_config_registry", &url)],
-    );
-    assert!(said.starts_with("error Integrity {"), "{said}");
-    assert!(said.contains(INTEGRITY), "{said}");
-    assert_eq!(super::left(folder.path()).parts, [""; 0]);
 }

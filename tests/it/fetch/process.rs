@@ -116,7 +116,7 @@ impl Running {
     }
 
     /// Reads on until it says something that begins so.
-    fn wait_for(&mut self, beginning: &str) -> String {
+    pub(super) fn wait_for(&mut self, beginning: &str) -> String {
         for line in self.lines.by_ref() {
             let line = line.unwrap();
             if let Some(said) = line.strip_prefix('@').filter(|said| said.starts_with(beginning)) {
