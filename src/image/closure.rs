@@ -4,14 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use md5::Digest as _;
 
 use crate::digest::{Sha256, Sha256Writer};
+use crate::pool;
 use crate::tcz::side::dep::{self, CycleError};
 use crate::tcz::side::md5::Md5;
 use crate::tcz::side::{self, Dependency};
@@ -184,29 +183,11 @@ impl Shelves {
 /// Reads extensions, in order; summing takes longer than the disk does, so as many
 /// at once as there are processors.
 fn read_all(images: &[(&str, PathBuf)]) -> Result<Vec<Extension>, ClosureError> {
-    let next = AtomicUsize::new(0);
-    let work = || -> Result<Vec<(usize, Extension)>, ClosureError> {
-        let mut read = Vec::new();
-        while let index = next.fetch_add(1, Ordering::Relaxed)
-            && let Some((name, image)) = images.get(index)
-        {
-            read.push((index, Extension::read(name, image.clone())?));
-        }
-        Ok(read)
-    };
-    let threads = thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(images.len());
-    let parts = thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
-            .collect::<Result<Vec<_>, _>>()
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let read = pool::map(images, threads, |(name, image)| {
+        Extension::read(name, image.clone())
     });
-    let mut read: Vec<_> = parts?.into_iter().flatten().collect();
-    read.sort_by_key(|(index, _)| *index);
-    Ok(read.into_iter().map(|(_, extension)| extension).collect())
+    read.into_iter().collect()
 }
 
 /// The two sums of a file that are needed here, and its length.
