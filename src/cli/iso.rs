@@ -41,7 +41,7 @@ pub(crate) fn run(args: &IsoArgs, project: &Project, terminal: &Terminal) -> Out
         project,
         appliance: &appliance,
         base: &base,
-        folders: &folders(&args.out),
+        folders: &folders(args),
         out: &args.out,
         time: time.unwrap_or(0),
         progress: terminal,
@@ -116,8 +116,8 @@ fn load_base(
     )?)
 }
 
-/// Where extensions are: what was built, then Tiny Core's own.
-fn folders(out: &Path) -> Vec<PathBuf> {
+/// Where extensions are: the kernel's own, what was built, then Tiny Core's.
+fn folders(args: &IsoArgs) -> Vec<PathBuf> {
     let named = std::env::var_os(TINYCORE).filter(|path| !path.is_empty());
     let tinycore = named.map(PathBuf::from);
     let below = |folder: PathBuf| TINYCORE_FOLDERS.map(|name| folder.join(name));
@@ -125,7 +125,8 @@ fn folders(out: &Path) -> Vec<PathBuf> {
         .into_iter()
         .flat_map(below)
         .filter(|folder| folder.is_dir());
-    [out.to_owned()].into_iter().chain(official).collect()
+    let own = args.kernel.iter().chain([&args.out]).cloned();
+    own.chain(official).collect()
 }
 
 fn say(made: &Made, base: &BootBase, terminal: &Terminal) {
