@@ -13,9 +13,11 @@ use tcforge::image::base::{BaseKind, BootBase, KernelSource, TINYCORE};
 use tcforge::image::closure::Extension;
 use tcforge::image::supply::Supply;
 use tcforge::image::{self, Made};
+use tcforge::kernel::build::Record;
 use tcforge::project::Project;
 use tcforge::recipe::{Channel, Lock, Recipes};
 use tcforge::scratch::Scratch;
+use tcforge::tcz::side::Dependency;
 
 use super::args::IsoArgs;
 use super::terminal::{Terminal, count, human_size};
@@ -26,7 +28,8 @@ const TINYCORE_FOLDERS: [&str; 4] = ["", "tcz", "11.x/x86_64/tcz", "cde/optional
 
 pub(crate) fn run(args: &IsoArgs, project: &Project, terminal: &Terminal) -> Outcome {
     let start = Instant::now();
-    let appliance = Appliance::load(project, &args.appliance)?;
+    let mut appliance = Appliance::load(project, &args.appliance)?;
+    appliance.extensions.splice(..0, of_kernel(args)?);
     let fetcher = selection::fetcher(&args.network, project)?;
     let time = source_date_epoch()?;
     fs::create_dir_all(&args.out)
@@ -114,6 +117,17 @@ fn load_base(
         scratch,
         terminal,
     )?)
+}
+
+/// The extensions that a built kernel asks to be loaded.
+fn of_kernel(args: &IsoArgs) -> miette::Result<Vec<Dependency>> {
+    let Some(folder) = &args.kernel else {
+        return Ok(Vec::new());
+    };
+    let record = Record::read(folder)
+        .into_diagnostic()
+        .wrap_err_with(|| format!("cannot read `{}`", folder.join(Record::FILE).display()))?;
+    Ok(record.iter().flat_map(Record::to_load).collect())
 }
 
 /// Where extensions are: the kernel's own, what was built, then Tiny Core's.

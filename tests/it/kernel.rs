@@ -1,6 +1,8 @@
 //! Kernel configurations: the official one of Tiny Core 11 held against the
 //! lists, and taken through the source of Debian's kernel.
 
+mod build;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -27,6 +27,8 @@ struct Listed {
     name: String,
     description: String,
     modules: Vec<String>,
+    #[serde(default)]
+    load: bool,
 }
 
 /// The cut as the data file has it.
@@ -52,6 +54,8 @@ pub(super) struct Piece {
     pub(super) modules: BTreeSet<String>,
     /// The extensions that it needs, without the release.
     pub(super) needs: BTreeSet<String>,
+    /// Whether an image loads it although nothing names it.
+    pub(super) load: bool,
 }
 
 impl Cut {
@@ -107,6 +111,7 @@ impl Cut {
             let piece = Piece {
                 name: listed.name.clone(),
                 description: listed.description.clone(),
+                load: listed.load,
                 needs: needs.map(|place| self.listed[place].0.name.clone()).collect(),
                 modules: own.iter().map(|one| one.name.clone()).collect(),
             };

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Sha256;
+use crate::tcz::side::Dependency;
 
 /// What a folder with a kernel says of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +50,9 @@ pub struct PackedRecord {
     pub file: FileRecord,
     /// What it needs, as its `.dep` has it.
     pub dependencies: Vec<String>,
+    /// Whether an image with this kernel loads it although nothing names it.
+    #[serde(default)]
+    pub load: bool,
 }
 
 /// A module.
@@ -104,6 +108,15 @@ impl Record {
             .chain(extensions)
     }
 
+    /// The extensions that an image with this kernel loads although nothing names
+    /// them.
+    pub fn to_load(&self) -> impl Iterator<Item = Dependency> {
+        let suffix = format!("-{}.tcz", self.release);
+        let names = self.extensions.iter().filter(|one| one.load);
+        let stems = names.filter_map(move |one| one.file.name.strip_suffix(&suffix).map(str::to_owned));
+        stems.filter_map(|stem| Dependency::parse(&format!("{stem}-KERNEL.tcz")).ok())
+    }
+
     /// The first of the folder's files that is not what the record says: modules
     /// of another build, say, which have the same release and do not fit.
     pub fn mismatch(&self, folder: &Path) -> io::Result<Option<Mismatch>> {
@@ -154,6 +167,7 @@ mod tests {
             extensions: vec![PackedRecord {
                 file: file("overlay-5.10.0-t.tcz", "o"),
                 dependencies: Vec::new(),
+                load: true,
             }],
             modules: vec![ModuleRecord {
                 path: "kernel/fs/overlayfs/overlay.ko.gz".to_owned(),
@@ -169,6 +183,8 @@ mod tests {
         .unwrap();
         assert_eq!(Record::read(dir.path()).unwrap().as_ref(), Some(&record));
         assert_eq!(record.mismatch(dir.path()).unwrap(), None);
+        let load: Vec<_> = record.to_load().map(|one| one.name().to_owned()).collect();
+        assert_eq!(load, ["overlay-KERNEL.tcz"]);
 
         fs::write(dir.path().join("overlay-5.10.0-t.tcz"), "O").unwrap();
         let found = record.mismatch(dir.path()).unwrap().unwrap();

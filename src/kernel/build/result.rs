@@ -185,6 +185,7 @@ impl Made<'_> {
                 .iter()
                 .map(|one| one.name().to_owned())
                 .collect(),
+            load: piece.load,
         };
         let records = pieces.extensions.iter().zip(&made).map(record).collect();
         Ok((records, reports))

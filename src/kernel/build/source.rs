@@ -95,11 +95,11 @@ pub(super) fn obtain(request: &Request<'_>, work: &Path) -> Result<Obtained, Ker
             });
         }
     };
+    let archive = fetch(request, &listed.origin, None)?;
     let config = match (&request.config, &listed.config) {
         (None, Some(config)) => Some(fetch(request, &config.origin, config.md5.as_deref())?.path),
         _ => None,
     };
-    let archive = fetch(request, &listed.origin, None)?;
     let key = short(Sha256::of(format!("{FORMAT} {}", archive.sha256).as_bytes()));
     let tree = work.join(format!("source-{key}"));
     if !tree.is_dir() {
