@@ -175,7 +175,7 @@ mod tests {
 
     // What Linux 5.10's make and gcc 12 wrote for files that were broken by hand.
 
-    const COMPILER: &str = "\
+    const COMPILER: &str = "make[1]: Entering directory '/build/x'
   CALL    /src/linux/scripts/checksyscalls.sh
   CC [M]  lib/crc7.o
 /src/linux/lib/crc7.c: In function 'crc7_be':
@@ -198,7 +198,7 @@ make[1]: *** Waiting for unfinished jobs....
 make: *** [Makefile:192: __sub-make] Error 2
 ";
 
-    const HEADER: &str = "\
+    const HEADER: &str = "make[1]: Entering directory '/build/x'
   CC [M]  lib/crc7.o
 /src/linux/lib/crc7.c:9:10: fatal error: linux/no-such-header.h: No such file or directory
     9 | #include <linux/no-such-header.h>
@@ -209,7 +209,7 @@ make[1]: *** [/src/linux/Makefile:1856: lib] Error 2
 make: *** [Makefile:192: __sub-make] Error 2
 ";
 
-    const MODPOST: &str = "\
+    const MODPOST: &str = "make[1]: Entering directory '/build/x'
   CC [M]  lib/crc7.o
 /src/linux/lib/crc7.c: In function 'crc7_be':
 /src/linux/lib/crc7.c:69:9: warning: ISO C90 forbids mixed declarations and code [-Wdeclaration-after-statement]
@@ -223,7 +223,7 @@ make[1]: *** [/src/linux/Makefile:1783: modules] Error 2
 make: *** [Makefile:192: __sub-make] Error 2
 ";
 
-    const LINKER: &str = "\
+    const LINKER: &str = "make[1]: Entering directory '/build/x'
   GEN     modules.builtin
   LD      vmlinux
 ld: lib/ctype.o: in function `here':

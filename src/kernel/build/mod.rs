@@ -107,10 +107,12 @@ pub fn build(request: &Request<'_>) -> Result<Built, KernelBuildError> {
     let modules = config.get("MODULES") == Some(&Value::YES);
     compile(&make, modules, request.progress)?;
     let release = read(&folder.join("include/config/kernel.release"))?;
+    let in_folder = || format!("Linux {} from a folder", tree.release());
+    let title = source.title.unwrap_or_else(in_folder);
     let made = result::Made {
         request,
         make: &make,
-        title: &source.title,
+        title: &title,
         source_sum: source.sum,
         release: release.trim(),
         image: &folder.join(IMAGE_PATH),

@@ -51,8 +51,8 @@ struct ListedConfig {
 
 /// A source that is there.
 pub(super) struct Obtained {
-    /// For people.
-    pub(super) title: String,
+    /// For people; none of a folder, whose path is nobody's business.
+    pub(super) title: Option<String>,
     /// The tree.
     pub(super) tree: PathBuf,
     /// What it is by: the archive's sum, or the folder's path.
@@ -87,7 +87,7 @@ pub(super) fn obtain(request: &Request<'_>, work: &Path) -> Result<Obtained, Ker
         Source::Folder(folder) => {
             let tree = fs::canonicalize(folder).map_err(KernelBuildError::read(folder))?;
             return Ok(Obtained {
-                title: folder.display().to_string(),
+                title: None,
                 key: short(Sha256::of(tree.as_os_str().as_encoded_bytes())),
                 sum: None,
                 config: None,
@@ -106,7 +106,7 @@ pub(super) fn obtain(request: &Request<'_>, work: &Path) -> Result<Obtained, Ker
         unpack_into(request, listed, &archive, work, &tree)?;
     }
     Ok(Obtained {
-        title: listed.title.clone(),
+        title: Some(listed.title.clone()),
         tree,
         key,
         sum: Some(archive.sha256),
