@@ -28,7 +28,7 @@ pub enum Source {
     /// A folder that holds the source tree.
     Folder(PathBuf),
     /// One of `kernel/build/sources.toml`.
-    Named(Listed),
+    Named(Box<Listed>),
 }
 
 /// A source of the list.
@@ -68,7 +68,7 @@ impl Source {
     pub fn parse(text: &str, project: &Project) -> Result<Self, KernelBuildError> {
         let mut list: BTreeMap<String, Listed> = project.read_toml(FILE)?;
         if let Some(listed) = list.remove(text) {
-            return Ok(Self::Named(listed));
+            return Ok(Self::Named(Box::new(listed)));
         }
         match Path::new(text).is_dir() {
             true => Ok(Self::Folder(text.into())),
