@@ -463,6 +463,80 @@ fn what_cannot_be_built_is_told() {
 }
 
 #[test]
+fn a_source_is_recorded_checked_and_unpacked_once() {
+    let bench = Bench::new("");
+    let at = |name: &str| bench.path(name).display().to_string();
+    let tar = Command::new("tar")
+        .args(["-cJf", &at("mine.tar.xz"), "-C", &at(""), "tree"])
+        .status()
+        .unwrap();
+    assert!(tar.success());
+    let list = |md5: &str| {
+        fs::create_dir_all(bench.path("project/kernel/build")).unwrap();
+        let text = format!(
+            "[mine]\ntitle = 'Mine'\norigin = 'file:{}'\n[mine.config]\norigin = 'file:{}'\nmd5 = '{md5}'\n",
+            at("mine.tar.xz"),
+            at("config")
+        );
+        fs::write(bench.path("project/kernel/build/sources.toml"), text).unwrap();
+    };
+    let run = |more: &[&str]| {
+        let args = [
+            "kernel",
+            "build",
+            "--project",
+            "project",
+            "--source",
+            "mine",
+            "--as-is",
+            "--out",
+            "out",
+            "--work",
+            "work",
+            "--cache",
+            "cache",
+        ];
+        tcforge(bench.folder.path(), &[&args, more].concat())
+    };
+    list("00000000000000000000000000000000");
+    let said = stderr(&run(&[]));
+    assert!(said.contains("mine.tar.xz` is not in the lock"), "{said}");
+    let said = stderr(&run(&["--record"]));
+    assert!(
+        said.contains("config` is not what was published: its md5 sum is "),
+        "{said}"
+    );
+    // The archive's sum is recorded by now; the configuration has only its md5.
+    let md5 = said
+        .split("its md5 sum is ")
+        .nth(1)
+        .unwrap()
+        .split(',')
+        .next()
+        .unwrap();
+    list(md5);
+    let output = run(&[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let sum = Sha256::of(&fs::read(bench.path("mine.tar.xz")).unwrap()).to_string();
+    let lock = fs::read_to_string(bench.path("project/tcforge.lock")).unwrap();
+    assert!(lock.contains(&sum), "{lock}");
+    let record = Record::read(&bench.path("out")).unwrap().unwrap();
+    assert_eq!(
+        (record.source.as_str(), record.source_sha256),
+        ("Mine", Some(sum))
+    );
+    // A second run takes what is there.
+    bench.empty_log();
+    assert_eq!(run(&[]).status.code(), Some(0));
+    assert_eq!(bench.compiled(), [""; 0]);
+    let sources = bench
+        .names("work")
+        .into_iter()
+        .filter(|name| name.starts_with("source-"));
+    assert_eq!(sources.count(), 1);
+}
+
+#[test]
 fn a_vmlinux_in_the_place_of_the_image_is_refused() {
     let bench = Bench::new("CONFIG_WRONG_IMAGE=y\n");
     let said = bench.fail(&[]);
