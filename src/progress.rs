@@ -6,6 +6,12 @@ pub trait Progress: Send + Sync {
     /// bytes and may be unknown at first.
     fn start(&self, name: &str, total: Option<u64>) -> Box<dyn Task>;
 
+    /// Starts one task that is counted in steps (objects to compile) and not in
+    /// bytes.
+    fn start_count(&self, name: &str, total: Option<u64>) -> Box<dyn Task> {
+        self.start(name, total)
+    }
+
     /// Says one line of interest (a retry, a fallback); not an error.
     fn note(&self, text: &str);
 }

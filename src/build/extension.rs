@@ -135,7 +135,7 @@ impl Draft {
 
 /// Audits what was made together; what they need besides each other is looked
 /// for in `out`, from earlier builds.
-pub(super) fn audit_made(
+pub(crate) fn audit_made(
     made: &[Made],
     out: &Path,
     project: &Project,

@@ -23,6 +23,7 @@ use crate::tcz::side::dep::DepProblem;
 use crate::tcz::squashfs::{OptionError, PackError};
 use crate::tcz::verify::VerifyError;
 
+pub(crate) use extension::audit_made;
 pub use extension::{Draft, Extension, Made};
 pub use folder::{FolderRequest, PackedFolder, pack_folder};
 pub use recipes::{Builder, Built, Outcome, wanted};

@@ -1,6 +1,7 @@
 //! The words of the command line. Help texts, completions and man pages are
 //! made from these definitions.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -83,7 +84,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// List the recipes and their releases
     List(ListArgs),
-    /// Check and patch kernel configurations
+    /// Check and patch kernel configurations, and build kernels
     #[command(subcommand)]
     Kernel(KernelCommand),
     /// Write the built-in recipes, templates and lists out, to edit them
@@ -310,6 +311,8 @@ pub(crate) enum KernelCommand {
     Check(KernelCheckArgs),
     /// Change a kernel's configuration to what is needed, and show what was changed
     Config(KernelConfigArgs),
+    /// Build a kernel and its module extensions, for `tcforge iso --kernel DIR`
+    Build(KernelBuildArgs),
 }
 
 /// What a kernel's configuration is held against.
@@ -345,4 +348,37 @@ pub(crate) struct KernelConfigArgs {
     /// Where the changed configuration goes; without it, only the changes are shown
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KernelBuildArgs {
+    /// `official` (Tiny Core's), `debian:linux-source-5.10`, or a folder with a source tree
+    #[arg(long, value_name = "SOURCE", default_value = "official")]
+    pub(crate) source: String,
+    /// The configuration [default: the source's own, which `official` has]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// Change it by this requirement list only (kernel/NAME.toml); may be repeated [default: all]
+    #[arg(long = "set", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) sets: Vec<String>,
+    /// Change nothing in the configuration
+    #[arg(long, conflicts_with = "sets")]
+    pub(crate) as_is: bool,
+    /// What `uname -r` ends with, as -tinycore64 [default: as configured]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) localversion: Option<String>,
+    /// Where kernel, modules and extensions go
+    #[arg(long, short, value_name = "DIR", default_value = "out/kernel", value_hint = ValueHint::DirPath)]
+    pub(crate) out: PathBuf,
+    /// Where sources are unpacked and objects kept, so that the next build goes on [default: in the cache]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) work: Option<PathBuf>,
+    /// How many compilers run at once [default: as many as processors here]
+    #[arg(long, short, value_name = "N")]
+    pub(crate) jobs: Option<NonZeroUsize>,
+    /// Fetch a source whose sum nobody has published, and write its sum to the project's lock
+    #[arg(long)]
+    pub(crate) record: bool,
+    #[command(flatten)]
+    pub(crate) network: Network,
 }

@@ -13,9 +13,11 @@ use tcforge::image::base::{BaseKind, BootBase, KernelSource, TINYCORE};
 use tcforge::image::closure::Extension;
 use tcforge::image::supply::Supply;
 use tcforge::image::{self, Made};
+use tcforge::kernel::build::Record;
 use tcforge::project::Project;
 use tcforge::recipe::{Channel, Lock, Recipes};
 use tcforge::scratch::Scratch;
+use tcforge::tcz::side::Dependency;
 
 use super::args::IsoArgs;
 use super::terminal::{Terminal, count, human_size};
@@ -26,7 +28,8 @@ const TINYCORE_FOLDERS: [&str; 4] = ["", "tcz", "11.x/x86_64/tcz", "cde/optional
 
 pub(crate) fn run(args: &IsoArgs, project: &Project, terminal: &Terminal) -> Outcome {
     let start = Instant::now();
-    let appliance = Appliance::load(project, &args.appliance)?;
+    let mut appliance = Appliance::load(project, &args.appliance)?;
+    appliance.extensions.splice(..0, of_kernel(args)?);
     let fetcher = selection::fetcher(&args.network, project)?;
     let time = source_date_epoch()?;
     fs::create_dir_all(&args.out)
@@ -41,7 +44,7 @@ pub(crate) fn run(args: &IsoArgs, project: &Project, terminal: &Terminal) -> Out
         project,
         appliance: &appliance,
         base: &base,
-        folders: &folders(&args.out),
+        folders: &folders(args),
         out: &args.out,
         time,
         cache: Some(fetcher.cache().root()),
@@ -117,8 +120,19 @@ fn load_base(
     )?)
 }
 
-/// Where extensions are: what was built, then Tiny Core's own.
-fn folders(out: &Path) -> Vec<PathBuf> {
+/// The extensions that a built kernel asks to be loaded.
+fn of_kernel(args: &IsoArgs) -> miette::Result<Vec<Dependency>> {
+    let Some(folder) = &args.kernel else {
+        return Ok(Vec::new());
+    };
+    let record = Record::read(folder)
+        .into_diagnostic()
+        .wrap_err_with(|| format!("cannot read `{}`", folder.join(Record::FILE).display()))?;
+    Ok(record.iter().flat_map(Record::to_load).collect())
+}
+
+/// Where extensions are: the kernel's own, what was built, then Tiny Core's.
+fn folders(args: &IsoArgs) -> Vec<PathBuf> {
     let named = std::env::var_os(TINYCORE).filter(|path| !path.is_empty());
     let tinycore = named.map(PathBuf::from);
     let below = |folder: PathBuf| TINYCORE_FOLDERS.map(|name| folder.join(name));
@@ -126,7 +140,8 @@ fn folders(out: &Path) -> Vec<PathBuf> {
         .into_iter()
         .flat_map(below)
         .filter(|folder| folder.is_dir());
-    [out.to_owned()].into_iter().chain(official).collect()
+    let own = args.kernel.iter().chain([&args.out]).cloned();
+    own.chain(official).collect()
 }
 
 fn say(made: &Made, base: &BootBase, terminal: &Terminal) {

@@ -1,24 +1,28 @@
 //! `tcforge kernel`
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use comfy_table::Color;
 use miette::{IntoDiagnostic, WrapErr};
 use serde::Serialize;
+use tcforge::kernel::build::{self, Built, Source};
 use tcforge::kernel::{
     Absent, Cause, Change, CheckReport, Config, Finding, KernelVersion, Patched, RequirementList, Status,
     Tree, Value, Wanted, check, configure, patch, version_of,
 };
 use tcforge::project::{Project, write_atomically};
 
-use super::args::{KernelCheckArgs, KernelCommand, KernelConfigArgs, Requirements};
-use super::terminal::{Terminal, count};
-use super::{FAILED, Outcome};
+use super::args::{KernelBuildArgs, KernelCheckArgs, KernelCommand, KernelConfigArgs, Requirements};
+use super::terminal::{Terminal, count, human_size};
+use super::{FAILED, Outcome, audit_table, selection, source_date_epoch};
 
 pub(crate) fn run(command: &KernelCommand, project: &Project, terminal: &Terminal) -> Outcome {
     match command {
         KernelCommand::Check(args) => run_check(args, project, terminal),
         KernelCommand::Config(args) => run_config(args, project, terminal),
+        KernelCommand::Build(args) => run_build(args, project, terminal),
     }
 }
 
@@ -164,4 +168,77 @@ struct Changes<'a> {
     verified: Option<&'a str>,
     changes: &'a [Change],
     absent: &'a [Absent],
+}
+
+/// The day in a kernel's version text: Tiny Core 11.0's, because the same source
+/// has to give the same bytes on every day.
+const DEFAULT_TIME: u32 = 1_583_020_800;
+
+fn run_build(args: &KernelBuildArgs, project: &Project, terminal: &Terminal) -> Outcome {
+    let start = Instant::now();
+    let lists = match args.as_is {
+        true => None,
+        false => Some(RequirementList::load(project, &args.sets)?),
+    };
+    let fetcher = selection::fetcher(&args.network, project)?;
+    let in_cache = || fetcher.cache().root().join("kernel-builds");
+    let request = build::Request {
+        project,
+        fetcher: &fetcher,
+        source: Source::parse(&args.source, project)?,
+        record: args.record,
+        config: args.config.clone(),
+        lists,
+        local_version: args.localversion.clone(),
+        out: args.out.clone(),
+        work: args.work.clone().unwrap_or_else(in_cache),
+        jobs: args.jobs.unwrap_or_else(processors),
+        time: source_date_epoch()?.unwrap_or(DEFAULT_TIME),
+        progress: terminal,
+    };
+    let built = build::build(&request)?;
+    if terminal.json {
+        terminal.print_json(&built.record).into_diagnostic()?;
+    } else {
+        built
+            .reports
+            .iter()
+            .for_each(|report| audit_table::say_findings(report, terminal));
+        print_built(&built, terminal)?;
+    }
+    terminal.status("Changed", count(built.patched.changes.len(), "option"));
+    terminal.status(
+        "Built",
+        format!(
+            "Linux {} with {} in {} s: `{}`",
+            built.record.release,
+            count(built.record.modules.len(), "module"),
+            start.elapsed().as_secs(),
+            args.out.display()
+        ),
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn processors() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+fn print_built(built: &Built, terminal: &Terminal) -> miette::Result<()> {
+    let record = &built.record;
+    let mut table = terminal.table(["FILE", "MODULES", "SIZE", "SHA256"]);
+    for file in record.files() {
+        let modules = record.modules.iter().filter(|module| module.file == file.name);
+        let modules = match modules.count() {
+            0 => "-".to_owned(),
+            some => some.to_string(),
+        };
+        table.add_row([
+            terminal.cell(&file.name, None),
+            terminal.cell(modules, None),
+            terminal.cell(human_size(file.size), None),
+            terminal.cell(&file.sha256, None),
+        ]);
+    }
+    terminal.print(table.trim_fmt()).into_diagnostic()
 }

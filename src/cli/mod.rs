@@ -119,6 +119,7 @@ fn source_date_epoch() -> miette::Result<Option<u32>> {
 )]
 fn remove_half_made_on_interrupt() {
     let handler = || {
+        tcforge::kernel::build::end_all();
         scratch::remove_all();
         // A closed standard error is no reason to stay.
         let _ = io::Write::write_all(&mut io::stderr(), b"error: interrupted\n");

@@ -58,7 +58,7 @@ impl Terminal {
 
     /// With a bar over all tasks, `bytes` long.
     pub(crate) fn with_total(&self, name: &str, bytes: Option<u64>) -> Self {
-        let bar = self.bars.add(bar(name, bytes));
+        let bar = self.bars.add(bar(name, bytes, [BAR, SPINNER]));
         Self {
             total: Some(bar),
             ..self.clone()
@@ -230,15 +230,16 @@ fn render_error(report: &miette::Report, color: bool) -> String {
     text
 }
 
-fn bar(name: &str, total: Option<u64>) -> ProgressBar {
+/// A bar in one of two styles: with a known total, and without.
+fn bar(name: &str, total: Option<u64>, [known, unknown]: [&str; 2]) -> ProgressBar {
     let style = |template: &str| {
         ProgressStyle::with_template(template)
             .unwrap_or_else(|_| ProgressStyle::default_bar())
             .progress_chars("=> ")
     };
     let bar = match total {
-        Some(total) => ProgressBar::new(total).with_style(style(BAR)),
-        None => ProgressBar::no_length().with_style(style(SPINNER)),
+        Some(total) => ProgressBar::new(total).with_style(style(known)),
+        None => ProgressBar::no_length().with_style(style(unknown)),
     };
     bar.with_prefix(name.to_owned())
 }
@@ -246,10 +247,28 @@ fn bar(name: &str, total: Option<u64>) -> ProgressBar {
 const BAR: &str = "{prefix:>42!} [{bar:24}] {binary_bytes:>10}/{binary_total_bytes:<10} {eta:>4}";
 const SPINNER: &str = "{prefix:>42!} {spinner} {binary_bytes:>10} {elapsed:>4}";
 
+const COUNT_BAR: &str = "{prefix:>42!} [{bar:24}] {pos:>10}/{len:<10} {eta:>4}";
+const COUNT_SPINNER: &str = "{prefix:>42!} {spinner} {pos:>10} {elapsed:>4}";
+
 impl Progress for Terminal {
     fn start(&self, name: &str, total: Option<u64>) -> Box<dyn Task> {
+        self.task(name, bar(name, total, [BAR, SPINNER]))
+    }
+
+    fn start_count(&self, name: &str, total: Option<u64>) -> Box<dyn Task> {
+        self.task(name, bar(name, total, [COUNT_BAR, COUNT_SPINNER]))
+    }
+
+    fn note(&self, text: &str) {
+        if self.volume >= Volume::Normal {
+            self.line(&self.paint("      note", "1;36"), text);
+        }
+    }
+}
+
+impl Terminal {
+    fn task(&self, name: &str, bar: ProgressBar) -> Box<dyn Task> {
         self.detail(name);
-        let bar = bar(name, total);
         let bar = match &self.total {
             Some(last) => self.bars.insert_before(last, bar),
             None => self.bars.add(bar),
@@ -260,12 +279,6 @@ impl Progress for Terminal {
             total: self.total.clone(),
             position: Arc::default(),
         })
-    }
-
-    fn note(&self, text: &str) {
-        if self.volume >= Volume::Normal {
-            self.line(&self.paint("      note", "1;36"), text);
-        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! [`patch`] changes it, and [`configure`] has a source tree's own tools judge
 //! the result.
 
+pub mod build;
 mod check;
 mod config;
 mod error;
@@ -24,6 +25,7 @@ pub use error::{Dropped, KernelError, version_of};
 pub use fault::{ConfigFault, InvalidConfig, Mistake};
 pub use patch::{Absent, Cause, Change, Patched, patch};
 pub use requirements::{Existence, Requirement, RequirementList, Want, Wanted};
+use tree::ARCH;
 pub use tree::{Configurator, Tree, Verified, configure};
 pub use value::{Tristate, Value};
 pub use version::{KernelVersion, ParseVersionError};

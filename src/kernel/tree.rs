@@ -26,7 +26,7 @@ const NEEDED: [&str; 4] = [
 /// its Makefile refuses to work anywhere else.
 const DIRT: [&str; 2] = [".config", "include/config"];
 /// Tiny Core's machines: x86, 64 bits or not as the configuration says.
-const ARCH: &str = "x86";
+pub(super) const ARCH: &str = "x86";
 /// What compiling the configuration tools takes; each is its Debian package too.
 const PROGRAMS: [&str; 4] = ["make", "gcc", "flex", "bison"];
 /// How many of the last lines of make's errors are shown.

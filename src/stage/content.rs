@@ -203,6 +203,14 @@ impl Spool {
         })
     }
 
+    /// An empty spool in a folder, for more than the system's own may hold.
+    pub fn in_dir(folder: &Path) -> io::Result<Self> {
+        Ok(Self {
+            file: Arc::new(tempfile::tempfile_in(folder)?),
+            end: 0,
+        })
+    }
+
     /// Copies a reader to its end, and gives back what was read as content.
     pub fn add(&mut self, reader: &mut dyn Read) -> io::Result<Content> {
         let offset = self.end;

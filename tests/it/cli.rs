@@ -94,7 +94,7 @@ fn doctor_names_what_is_missing_and_how_to_get_it() {
     let words: Vec<_> = line.unwrap_or_default().split_whitespace().take(2).collect();
     assert_eq!(words, ["mksquashfs", "missing"], "{table}");
     assert!(
-        stderr(&output).contains("sudo apt-get install apt bison busybox-static"),
+        stderr(&output).contains("sudo apt-get install apt bc bison busybox-static"),
         "{}",
         stderr(&output)
     );

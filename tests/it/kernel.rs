@@ -1,6 +1,8 @@
 //! Kernel configurations: the official one of Tiny Core 11 held against the
 //! lists, and taken through the source of Debian's kernel.
 
+mod build;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -714,4 +716,43 @@ fn a_tree_that_something_was_built_in_is_refused_and_none_is_changed() {
     let output = tcforge(folder.path(), &args);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("mrproper"), "{}", stderr(&output));
+}
+
+/// The configuration whose two kernels are compared in the booted machine.
+#[test]
+fn the_small_machine_lacks_exactly_what_is_to_be_shown() {
+    let small = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm/kernel/small.config");
+    let tree = Tree::open(tree()).unwrap();
+    let config = Config::open(&small).unwrap();
+    config.check_against(&tree.kconfig()).unwrap();
+    let whole = tree.configurator().unwrap().complete(&config).unwrap();
+    // Nothing of it gets lost.
+    for (name, value) in config.options() {
+        assert_eq!(whole.get(name), Some(value), "{name}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config");
+    fs::write(&file, whole.to_string()).unwrap();
+    let lacking: [(&str, &[&str]); 3] = [
+        (
+            "ext3-xattr",
+            &[
+                "EXT3_FS",
+                "EXT3_FS_POSIX_ACL",
+                "EXT3_FS_SECURITY",
+                "EXT4_FS_POSIX_ACL",
+                "EXT4_FS_SECURITY",
+                "FS_POSIX_ACL",
+                "TMPFS_POSIX_ACL",
+            ],
+        ),
+        ("containers", OFFICIAL[1].1),
+        ("tinycore", &[]),
+    ];
+    for (set, missing) in lacking {
+        let args = ["kernel", "check", "config", "--set", set, "--json"];
+        let report = json(&tcforge(folder.path(), &args));
+        let missing = BTreeSet::from_iter(missing.iter().copied());
+        assert_eq!(with_status(&report, "missing"), missing, "{set}");
+    }
 }

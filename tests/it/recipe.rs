@@ -786,11 +786,15 @@ fn every_built_in_recipe_has_a_plan_in_every_channel_it_names() {
     );
 }
 
-/// Whether an image's base is made of a file.
+/// Whether an image's base, or a kernel, is made of a file.
 fn bases_name(project: &Project, url: &str) -> bool {
-    ["iso/bases.toml", "iso/mini/mini.toml"]
-        .iter()
-        .any(|name| project.read_text(name).unwrap().contains(url))
+    [
+        "iso/bases.toml",
+        "iso/mini/mini.toml",
+        "kernel/build/sources.toml",
+    ]
+    .iter()
+    .any(|name| project.read_text(name).unwrap().contains(url))
 }
 
 #[test]

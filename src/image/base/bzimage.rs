@@ -17,6 +17,8 @@ const VERSION_BYTES: u64 = 1024;
 pub enum NotBzImage {
     /// It ends before the header does.
     Short,
+    /// It ends before the kernel does that its header announces.
+    Cut,
     /// An ELF file: `vmlinux`, which `make` leaves beside the bzImage.
     Elf,
     /// Something compressed, say `vmlinux.gz`.
@@ -34,6 +36,7 @@ impl NotBzImage {
     pub fn what(self) -> &'static str {
         match self {
             Self::Short => "too short for a kernel image",
+            Self::Cut => "cut off: its header announces more than there is",
             Self::Elf => "an ELF file (`vmlinux`), not a bzImage",
             Self::Gzip => "gzip data, not a bzImage",
             Self::Unknown => "not a Linux kernel: it has no boot sector signature (0xAA55) and `HdrS` header",
@@ -58,8 +61,9 @@ impl NotBzImage {
 /// The release of the kernel in a bzImage, as `uname -r` says it.
 ///
 /// Checked: the boot sector signature 0xAA55 at 0x1FE, `HdrS` at 0x202, that it
-/// is loaded high (bit 0 at 0x211), and the version text, which lies 0x200
-/// behind the number at 0x20E.
+/// is loaded high (bit 0 at 0x211), that all of it is there (the sectors of the
+/// setup at 0x1F1, and 16 bytes for each of the number at 0x1F4), and the version
+/// text, which lies 0x200 behind the number at 0x20E.
 pub fn release_of(path: &Path) -> Result<String, BaseError> {
     let mut file = File::open(path).map_err(|source| BaseError::read(path, source))?;
     let release = read(&mut file).map_err(|source| BaseError::read(path, source))?;
@@ -76,6 +80,9 @@ fn read(file: &mut (impl Read + Seek)) -> io::Result<Result<String, NotBzImage>>
         Ok(at) => at,
         Err(reason) => return Ok(Err(reason)),
     };
+    if file.seek(SeekFrom::End(0))? < announced(&header) {
+        return Ok(Err(NotBzImage::Cut));
+    }
     file.seek(SeekFrom::Start(version_at))?;
     let mut version = Vec::new();
     file.take(VERSION_BYTES).read_to_end(&mut version)?;
@@ -105,6 +112,17 @@ fn check_header(header: &[u8]) -> Result<u64, NotBzImage> {
     }
 }
 
+/// How many bytes the header, which is whole, says that there are.
+fn announced(header: &[u8]) -> u64 {
+    // Zero stands for four.
+    let sectors = match header[0x1f1] {
+        0 => 4,
+        sectors => u64::from(sectors),
+    };
+    let number = [header[0x1f4], header[0x1f5], header[0x1f6], header[0x1f7]];
+    (sectors + 1) * 512 + u64::from(u32::from_le_bytes(number)) * 16
+}
+
 /// `5.4.3-tinycore64` of `5.4.3-tinycore64 (tc@box) #2020 SMP …`.
 fn first_word(version: &[u8]) -> Option<String> {
     let end = version
@@ -125,6 +143,7 @@ pub(super) mod tests {
     /// The least that passes for a kernel.
     pub(in crate::image::base) fn bzimage(version: &str) -> Vec<u8> {
         let mut bytes = vec![0; 0x400];
+        bytes[0x1f1] = 1;
         bytes[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
         bytes[0x202..0x206].copy_from_slice(b"HdrS");
         bytes[0x20e..0x210].copy_from_slice(&0x200_u16.to_le_bytes());
@@ -142,7 +161,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_kernel_image_says_its_release_and_everything_else_what_it_is() {
-        let cases: [(&str, Vec<u8>, Result<&str, NotBzImage>); 12] = [
+        let cases: [(&str, Vec<u8>, Result<&str, NotBzImage>); 13] = [
             ("whole", changed(|_| ()), Ok("5.4.3-tinycore64")),
             ("no build", bzimage("6.12.0+"), Ok("6.12.0+")),
             ("empty", Vec::new(), Err(NotBzImage::Short)),
@@ -152,6 +171,7 @@ pub(super) mod tests {
                 changed(|b| b.truncate(0x400)),
                 Err(NotBzImage::NoVersion),
             ),
+            ("cut at the end", changed(|b| b[0x1f4] = 9), Err(NotBzImage::Cut)),
             ("vmlinux", b"\x7fELF\x02\x01".to_vec(), Err(NotBzImage::Elf)),
             ("vmlinux.gz", b"\x1f\x8b\x08".to_vec(), Err(NotBzImage::Gzip)),
             (

@@ -90,6 +90,19 @@ pub enum BaseError {
         /// What the modules are for.
         modules: String,
     },
+    /// A file of another build than the rest.
+    #[error("`{file}` in `{}` is not what was built with the rest: it {reason}", folder.display())]
+    #[diagnostic(help(
+        "its kernel.json says what belongs together: build the kernel again, or copy the whole folder"
+    ))]
+    OtherBuild {
+        /// The folder.
+        folder: PathBuf,
+        /// The file in it.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No file that a kernel needs.
     #[error("there is no {what} in `{}`", folder.display())]
     #[diagnostic(help("{hint}"))]

@@ -12,6 +12,7 @@ use super::prepared::Prepared;
 use super::{BaseError, Kernel, Loader, bzimage, cpio};
 use crate::archive::{self, Format, Limits};
 use crate::fetch::Cached;
+use crate::kernel::build::{Mismatch, Record};
 use crate::recipe::Lock;
 use crate::stage::{Kind, Spool, Stage, TreePath};
 
@@ -57,6 +58,7 @@ impl Kernel {
         if !image.is_file() {
             return Err(absent(IMAGE));
         }
+        check_record(folder)?;
         if archive.is_file() {
             return Self::whole(image, &module_tree(&archive, limits)?);
         }
@@ -70,6 +72,27 @@ impl Kernel {
     /// modules.
     pub(super) fn of_initrd(image: PathBuf, initrd: &Path, limits: &Limits) -> Result<Self, BaseError> {
         Self::whole(image, &module_tree(initrd, limits)?)
+    }
+}
+
+/// Refuses a folder of `tcforge kernel build` in which something was exchanged:
+/// two builds may have the same release, and modules that do not fit each other.
+fn check_record(folder: &Path) -> Result<(), BaseError> {
+    let path = folder.join(Record::FILE);
+    let read = |source| BaseError::read(&path, source);
+    let Some(record) = Record::read(folder).map_err(read)? else {
+        return Ok(());
+    };
+    let mismatch = record
+        .mismatch(folder)
+        .map_err(|source| BaseError::read(folder, source))?;
+    match mismatch {
+        None => Ok(()),
+        Some(Mismatch { name, reason }) => Err(BaseError::OtherBuild {
+            folder: folder.to_owned(),
+            file: name,
+            reason,
+        }),
     }
 }
 

@@ -16,39 +16,39 @@ const LARGEST: u64 = 256 << 20;
 
 /// A kernel module.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Module {
+pub(crate) struct Module {
     /// Its path below `lib/modules/RELEASE`.
-    pub(super) path: TreePath,
+    pub(crate) path: TreePath,
     /// Its name, with `_` for `-`.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// The modules whose symbols it uses.
-    pub(super) depends: Vec<String>,
+    pub(crate) depends: Vec<String>,
     /// What else it is found by: `fs-ext4`, `pci:v00001AF4d…`.
-    pub(super) aliases: Vec<String>,
+    pub(crate) aliases: Vec<String>,
     /// Its soft dependencies, each as written: `pre: crypto-crc32c`.
-    pub(super) softdeps: Vec<String>,
+    pub(crate) softdeps: Vec<String>,
     /// The kernel release that it is for.
-    pub(super) release: String,
+    pub(crate) release: String,
 }
 
 /// The endings of a module's file name.
 const ENDINGS: [&[u8]; 2] = [b".ko", b".ko.gz"];
 
 /// A module's name by its file's: `xt_MASQUERADE.ko`, `usb-storage.ko.gz`.
-pub(super) fn name_of(path: &TreePath) -> Option<String> {
+pub(crate) fn name_of(path: &TreePath) -> Option<String> {
     let file = path.file_name()?;
     let stem = ENDINGS.iter().find_map(|ending| file.strip_suffix(*ending))?;
     Some(normal(&String::from_utf8_lossy(stem)))
 }
 
 /// A name as the kernel writes it.
-pub(super) fn normal(name: &str) -> String {
+pub(crate) fn normal(name: &str) -> String {
     name.replace('-', "_")
 }
 
 impl Module {
     /// Reads a module; the error says what is wrong with it.
-    pub(super) fn read(path: TreePath, content: &Content) -> Result<Self, String> {
+    pub(crate) fn read(path: TreePath, content: &Content) -> Result<Self, String> {
         let name = name_of(&path).ok_or("its name does not end in `.ko` or `.ko.gz`")?;
         let bytes = bytes(content)?;
         let info = section(&bytes)?;
@@ -75,7 +75,7 @@ impl Module {
     }
 
     /// The names in its soft dependencies, before and behind it.
-    pub(super) fn soft_names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn soft_names(&self) -> impl Iterator<Item = &str> {
         let words = self.softdeps.iter().flat_map(|text| text.split_whitespace());
         words.filter(|word| !word.ends_with(':'))
     }

@@ -18,7 +18,7 @@ use crate::stage::{Content, Kind, Node, Stage, TreePath};
 /// Which modules an image gets: `iso/mini/modules.toml`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Selection {
+pub(crate) struct Selection {
     #[serde(rename = "group")]
     groups: Vec<Group>,
 }
@@ -33,7 +33,7 @@ struct Group {
 
 /// All modules of a kernel.
 #[derive(Debug, Default)]
-pub(super) struct Modules {
+pub(crate) struct Modules {
     by_name: BTreeMap<String, Module>,
     /// Those that are found by an alias without a pattern: `crypto-crc32c`.
     by_alias: BTreeMap<String, BTreeSet<String>>,
@@ -42,7 +42,7 @@ pub(super) struct Modules {
 }
 
 /// Where the modules of a release lie.
-pub(super) fn folder(release: &str) -> Result<TreePath, BaseError> {
+pub(crate) fn folder(release: &str) -> Result<TreePath, BaseError> {
     path(&format!("lib/modules/{release}"))
 }
 
@@ -55,7 +55,7 @@ fn path(text: &str) -> Result<TreePath, BaseError> {
 
 impl Modules {
     /// Reads every module below a folder of a stage. They must be for `release`.
-    pub(super) fn read(stage: &Stage, folder: &TreePath, release: &str) -> Result<Self, BaseError> {
+    pub(crate) fn read(stage: &Stage, folder: &TreePath, release: &str) -> Result<Self, BaseError> {
         let mut modules = Self::default();
         for (path, node) in stage.iter() {
             let (Some(below), Kind::File(content)) = (path.strip_prefix(folder), &node.kind) else {
@@ -90,7 +90,7 @@ impl Modules {
     }
 
     /// The names of the selected modules and of all that these need.
-    pub(super) fn closure(&self, selection: &Selection) -> Result<BTreeSet<String>, BaseError> {
+    pub(crate) fn closure(&self, selection: &Selection) -> Result<BTreeSet<String>, BaseError> {
         let mut chosen = BTreeSet::new();
         for group in &selection.groups {
             let by = format!("iso/mini/modules.toml, under \"{}\",", group.purpose);
@@ -127,12 +127,12 @@ impl Modules {
     }
 
     /// Leaves only some modules.
-    pub(super) fn keep(&mut self, names: &BTreeSet<String>) {
+    pub(crate) fn keep(&mut self, names: &BTreeSet<String>) {
         self.by_name.retain(|name, _| names.contains(name));
     }
 
     /// The modules, by name.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Module> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Module> {
         self.by_name.values()
     }
 
@@ -144,7 +144,7 @@ impl Modules {
 
     /// `modules.dep`: each module with all that it needs, those that must be
     /// loaded first last.
-    pub(super) fn dep(&self) -> Result<String, BaseError> {
+    pub(crate) fn dep(&self) -> Result<String, BaseError> {
         let mut text = String::new();
         for module in self.by_path() {
             let (mut order, mut seen) = (Vec::new(), BTreeSet::new());
@@ -182,7 +182,7 @@ impl Modules {
     }
 
     /// `modules.alias`.
-    pub(super) fn alias(&self) -> String {
+    pub(crate) fn alias(&self) -> String {
         let mut text = "# Aliases extracted from modules themselves.\n".to_owned();
         for module in self.by_path() {
             for alias in &module.aliases {
@@ -193,7 +193,7 @@ impl Modules {
     }
 
     /// `modules.softdep`.
-    pub(super) fn softdep(&self) -> String {
+    pub(crate) fn softdep(&self) -> String {
         let mut text = "# Soft dependencies extracted from modules themselves.\n".to_owned();
         for module in self.by_path() {
             for soft in &module.softdeps {
@@ -223,7 +223,7 @@ fn wrong(path: &TreePath, reason: String) -> BaseError {
 /// The modules of a release as an image holds them: files 644 of root's, the
 /// files that `modprobe` reads, and the link by which Tiny Core finds the modules
 /// of extensions. With a selection only those, otherwise all.
-pub(super) fn image_tree(
+pub(crate) fn image_tree(
     all: &Stage,
     release: &str,
     selection: Option<&Selection>,

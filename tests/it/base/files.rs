@@ -130,6 +130,7 @@ fn another_archive_than_the_known_one_is_refused() {
 /// The least that passes for a kernel image.
 fn bzimage(release: &str) -> Vec<u8> {
     let mut bytes = vec![0; 0x400];
+    bytes[0x1f1] = 1;
     bytes[0x1fe..0x206].copy_from_slice(b"\x55\xaa\0\0HdrS");
     bytes[0x20f] = 2;
     bytes[0x211] = 1;
