@@ -1,9 +1,9 @@
 //! The outside programs that put an image together, run so that nothing of
 //! this machine or this moment shows in what they write.
 
-use std::io::{self, Read as _, Seek as _};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 
 use crate::doctor;
 use crate::project::{Project, ProjectError};
@@ -99,57 +99,21 @@ impl Tools {
 
 /// Runs a program to its end.
 pub(super) fn run(command: &mut Command) -> Result<(), ToolError> {
-    let output = command.output().map_err(|source| ToolError::Run {
-        name: name(command),
-        source,
-    })?;
-    let said = [output.stdout, output.stderr].concat();
-    succeeded(command, output.status, &said)
-}
-
-/// Runs a program to its end; what it prints goes where it is wanted.
-pub(super) fn run_into(command: &mut Command, out: &mut impl io::Write) -> Result<(), ToolError> {
-    let failed = |source| ToolError::Run {
-        name: name(command),
-        source,
-    };
-    // Not a pipe: it might be full before what is printed has ended.
-    let mut said = tempfile::tempfile().map_err(failed)?;
-    let file = said.try_clone().map_err(failed)?;
-    let spawned = command.stdout(Stdio::piped()).stderr(file).spawn();
-    let failed = |source| ToolError::Run {
-        name: name(command),
-        source,
-    };
-    let mut child = spawned.map_err(failed)?;
-    let copied = match child.stdout.take() {
-        Some(mut printed) => io::copy(&mut printed, out),
-        None => Ok(0),
-    };
-    let status = child.wait().map_err(failed)?;
-    // Who cannot write has a better reason than who is not read any more.
-    copied.map_err(failed)?;
-    let mut text = Vec::new();
-    said.rewind()
-        .and_then(|()| said.read_to_end(&mut text))
-        .map_err(failed)?;
-    succeeded(command, status, &text)
-}
-
-fn name(command: &Command) -> String {
     let name = Path::new(command.get_program()).file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
-}
-
-fn succeeded(command: &Command, status: ExitStatus, said: &[u8]) -> Result<(), ToolError> {
-    if status.success() {
+    let name = name.to_string_lossy().into_owned();
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(source) => return Err(ToolError::Run { name, source }),
+    };
+    if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(said);
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
     let lines: Vec<_> = said.lines().collect();
     Err(ToolError::Failed {
-        name: name(command),
-        status,
+        name,
+        status: output.status,
         output: lines[lines.len().saturating_sub(LINES)..].join("\n"),
     })
 }

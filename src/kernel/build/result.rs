@@ -149,7 +149,7 @@ impl Made<'_> {
             devices: Vec::new(),
         };
         let mut file = File::create_new(to).map_err(KernelBuildError::write(to))?;
-        tree.write(&mut file, self.request.time)?;
+        tree.write(&mut file, self.request.time, None)?;
         file.sync_all().map_err(KernelBuildError::write(to))
     }
 
