@@ -108,10 +108,10 @@ check_room() {
 }
 
 check_room
-check_loaded
 while IFS="$(printf '\t')" read -r name setup makes secret url; do
     start "$name" "$setup" "$makes" "$secret" "$url" </dev/null
 done <"$LISTS/services"
+check_loaded
 check_ports
 if [ -z "$failed" ]; then
     say "ready"

@@ -13,7 +13,8 @@ const END: usize = 30;
 /// A line of the console.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Line {
-    /// Seconds since the machine was started, when the line began.
+    /// Seconds since the machine was started, when the line ended: it may have
+    /// begun long before, with a prompt.
     pub at: f64,
     /// The text, without colours and other control characters.
     pub text: String,
@@ -35,7 +36,6 @@ struct State {
     lines: Vec<Line>,
     /// The last line, as far as it is there.
     partial: Vec<u8>,
-    partial_at: f64,
     closed: bool,
 }
 
@@ -77,7 +77,7 @@ impl Console {
             }
         }
         let mut state = self.state();
-        state.end_line();
+        state.end_line(self.now());
         state.closed = true;
         self.0.changed.notify_all();
     }
@@ -86,11 +86,8 @@ impl Console {
         let now = self.0.start.elapsed().as_secs_f64();
         let mut state = self.state();
         for byte in bytes {
-            if state.partial.is_empty() {
-                state.partial_at = now;
-            }
             match byte {
-                b'\n' => state.end_line(),
+                b'\n' => state.end_line(now),
                 byte => state.partial.push(*byte),
             }
         }
@@ -150,12 +147,9 @@ impl Console {
 }
 
 impl State {
-    fn end_line(&mut self) {
+    fn end_line(&mut self, at: f64) {
         let text = clean(&std::mem::take(&mut self.partial));
-        self.lines.push(Line {
-            at: self.partial_at,
-            text,
-        });
+        self.lines.push(Line { at, text });
     }
 }
 
@@ -218,6 +212,16 @@ mod tests {
         open.take(b"ne\n");
         let line = open.wait(0, |line| line.contains("half"), Duration::ZERO);
         assert_eq!(line.unwrap().text, "half a line");
+    }
+
+    #[test]
+    fn a_line_has_the_time_of_its_end() {
+        let start = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
+        let console = Console::new(start);
+        console.take(b"box:~$ ");
+        let prompt = console.now();
+        console.take(b"ready\n");
+        assert!(console.lines()[0].at >= prompt, "{:?}", console.lines());
     }
 
     #[test]

@@ -112,17 +112,17 @@ fn what_failed_is_named_and_the_rest_starts() {
             "92eb5ffee6ae2fec3ad71c777531578f  gone.tcz\n",
         );
         machine.run("/etc/tcforge/script");
-        let wanted = "tcforge: the extension gone.tcz was not loaded\n\
-            tcforge: the extension marked.tcz was not loaded\n\
-            tcforge: service bad failed: see /var/log/tcforge.log and /var/log/bad.log\n\
+        let wanted = "tcforge: service bad failed: see /var/log/tcforge.log and /var/log/bad.log\n\
             tcforge: the service unmade could not be set up: see /var/log/tcforge.log\n\
             tcforge: service containerd answers\n\
             tcforge: cannot import /usr/local/share/tcforge/images/default/bad.tar\n\
             tcforge: imported good.tar (namespace default)\n\
+            tcforge: the extension gone.tcz was not loaded\n\
+            tcforge: the extension marked.tcz was not loaded\n\
             tcforge: warning: udp/68 is open to the network (:::68), which the appliance does not mean\n\
             tcforge: the extension gone.tcz on the disk is damaged\n\
-            tcforge: not ready: the extension gone.tcz was not loaded, \
-            the extension marked.tcz was not loaded, bad, unmade, bad.tar\n";
+            tcforge: not ready: bad, unmade, bad.tar, \
+            the extension gone.tcz was not loaded, the extension marked.tcz was not loaded\n";
         assert_eq!(said(&machine), wanted, "{}", system.name);
     }
 }

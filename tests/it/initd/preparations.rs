@@ -95,7 +95,12 @@ fn containerd_finds_what_tiny_core_lacks() {
         let outcome = service(&mut machine, "containerd start");
         // Neither is fatal: they may be built in.
         expect(&outcome, 0, &["modules not loaded: ", " veth"], system.name);
-        assert_eq!(machine.read("/var/modules"), "overlay\nveth\n", "{}", system.name);
+        assert_eq!(
+            machine.read("/var/modules"),
+            "-a\noverlay\nveth\n",
+            "{}",
+            system.name
+        );
         let forwarding =
             machine.run("cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/all/forwarding");
         assert_eq!(forwarding.stdout, "1\n1\n", "{}", system.name);
