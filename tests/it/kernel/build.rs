@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;
 use tcforge::digest::Sha256;
+use tcforge::image::description::Description;
 use tcforge::kernel::build::Record;
 use tempfile::TempDir;
 
@@ -589,8 +590,46 @@ fn an_image_refuses_a_kernel_that_is_not_whole() {
     );
 }
 
-/// What `tcforge iso` says of the kernel; the base is a root filesystem of nothing.
+/// An image has the kernel's own extensions: those that something names, and those
+/// that are to be loaded anyway.
+#[test]
+fn an_image_loads_what_was_built_with_its_kernel() {
+    let bench = Bench::new("");
+    bench.build();
+    for (names, wanted) in [
+        ("", &["overlay"][..]),
+        (
+            "'net-bridging-KERNEL.tcz'",
+            &["overlay", "ipv6-netfilter", "net-bridging"],
+        ),
+    ] {
+        let output = make_image(&bench, names);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let described = Description::read(&bench.path("images/bare.iso"))
+            .unwrap()
+            .unwrap();
+        assert_eq!(described.kernel, RELEASE);
+        let mut found = described.extensions.clone();
+        let mut wanted: Vec<_> = wanted
+            .iter()
+            .map(|name| format!("{name}-{RELEASE}.tcz"))
+            .collect();
+        found.sort();
+        wanted.sort();
+        assert_eq!(found, wanted);
+    }
+}
+
+/// What `tcforge iso` says of a kernel that it does not take.
 fn iso(bench: &Bench) -> String {
+    let output = make_image(bench, "");
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    stderr(&output)
+}
+
+/// `tcforge iso` of some extensions with the kernel; the base is a root filesystem of
+/// nothing.
+fn make_image(bench: &Bench, extensions: &str) -> Output {
     let core = bench.path("tinycore");
     fs::create_dir_all(&core).unwrap();
     fs::copy(bench.path("out/vmlinuz64"), core.join("vmlinuz64")).unwrap();
@@ -599,10 +638,10 @@ fn iso(bench: &Bench) -> String {
     fs::create_dir_all(bench.path("project/iso")).unwrap();
     fs::write(
         bench.path("project/iso/bare.toml"),
-        "title = 'bare'\nextensions = []\n",
+        format!("title = 'bare'\nextensions = [{extensions}]\n"),
     )
     .unwrap();
-    let output = assert_cmd::Command::cargo_bin("tcforge")
+    assert_cmd::Command::cargo_bin("tcforge")
         .unwrap()
         .current_dir(bench.folder.path())
         .env("TCFORGE_TINYCORE", core)
@@ -620,9 +659,7 @@ fn iso(bench: &Bench) -> String {
         ])
         .arg("--offline")
         .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
-    stderr(&output)
+        .unwrap()
 }
 
 /// The real thing, as small as it gets: Linux 5.10 with four modules. Kept between
