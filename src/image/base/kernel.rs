@@ -144,7 +144,7 @@ impl Loader<'_> {
             bases.kernel.image.as_bytes(),
             &selection,
         ];
-        let prepared = Prepared::new(self.fetcher.cache().root(), &inputs);
+        let prepared = Prepared::new(self.fetcher.cache().root(), "kernels", &inputs);
         if let Some(kernel) = prepared.load(self.scratch)? {
             return Ok(kernel);
         }

@@ -61,7 +61,7 @@ impl Loader<'_> {
         let file = self.project.read(Mini::FILE)?;
         let mut inputs: Vec<&[u8]> = vec![&file];
         inputs.extend(cached.iter().map(|cached| &cached.sha256.as_bytes()[..]));
-        let prepared = Prepared::new(self.fetcher.cache().root(), &inputs);
+        let prepared = Prepared::new(self.fetcher.cache().root(), "bases", &inputs);
         if let Some(stage) = prepared.load_tree()? {
             return Ok(stage);
         }

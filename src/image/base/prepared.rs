@@ -17,9 +17,9 @@ const FORMAT: &[u8] = b"2";
 pub(super) struct Prepared(Kept);
 
 impl Prepared {
-    /// The place for what is made of these inputs.
-    pub(super) fn new(cache: &Path, inputs: &[&[u8]]) -> Self {
-        Self(Kept::new(cache, "bases", "tar", &[&[FORMAT], inputs].concat()))
+    /// The place for what is made of these inputs, in a folder of the cache.
+    pub(super) fn new(cache: &Path, folder: &str, inputs: &[&[u8]]) -> Self {
+        Self(Kept::new(cache, folder, "tar", &[&[FORMAT], inputs].concat()))
     }
 
     /// The tree that was kept.
