@@ -166,6 +166,8 @@ fn a_kill_leaves_nothing_that_is_trusted_wrongly() {
             let wanted = wanted(&server.url("/file"), &body);
             let mut running = Running::start(command("", folder.path(), &wanted));
             running.wait_for(&format!("at {at}"));
+            // `at 0` is said before anything is asked for.
+            server.wait_for_request();
             kill_process(Pid::from_child(&running.child), signal).unwrap();
             assert_eq!(running.child.wait().unwrap().signal(), Some(signal.as_raw()));
             assert_eq!(left(folder.path()).entries, [""; 0]);
