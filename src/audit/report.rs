@@ -143,6 +143,15 @@ pub struct Report {
 }
 
 impl Report {
+    /// The file's name, without its folder.
+    pub fn name(&self) -> String {
+        self.file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    }
+
     /// The worst level in it.
     pub fn worst(&self) -> Level {
         let levels = self.findings.iter().map(|finding| finding.level);

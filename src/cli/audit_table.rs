@@ -20,12 +20,7 @@ pub(crate) fn verdict(report: &Report) -> (String, Color) {
 pub(crate) fn print(reports: &[Report], terminal: &Terminal) -> io::Result<()> {
     let mut table = terminal.table(["EXTENSION", "RESULT", "CHECK", "WHAT"]);
     for report in reports {
-        let name = report
-            .file
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = report.name();
         let (result, color) = verdict(report);
         let passed = count(report.count(Level::Pass), "check") + " passed";
         table.add_row([

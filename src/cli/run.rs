@@ -244,11 +244,11 @@ mod tests {
     #[test]
     fn what_answers_people_is_reached_from_here() {
         let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let taken = taken.local_addr().map(|address| (taken, address.port())).unwrap();
+        let port = taken.local_addr().unwrap().port();
         let services = [
             service("containerd", None),
             service("gateway", Some("http://127.0.0.1:8080/ui/?x=1")),
-            service("taken", Some(&format!("http://localhost:{}", taken.1))),
+            service("taken", Some(&format!("http://localhost:{port}"))),
             service("odd", Some("no url")),
         ];
         let mut forwards = vec![Forward {
@@ -266,11 +266,11 @@ mod tests {
                 },
                 Forward {
                     host: other,
-                    guest: taken.1
+                    guest: port
                 }
             ]
         );
-        assert_ne!(other, taken.1);
+        assert_ne!(other, port);
         let told: Vec<_> = urls.iter().map(|(name, url)| format!("{name} {url}")).collect();
         assert_eq!(
             told,

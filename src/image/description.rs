@@ -5,13 +5,13 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
 use super::appliance::Appliance;
 use super::base::BootBase;
 use super::closure::Extension;
+use super::tools;
 use crate::scratch::Scratch;
 
 /// Its path on the disk.
@@ -168,13 +168,8 @@ fn is_whole_iso(image: &Path) -> Result<bool, DescriptionError> {
 fn extract(image: &Path) -> io::Result<Option<Vec<u8>>> {
     let scratch = Scratch::in_dir(&std::env::temp_dir())?;
     let to = scratch.path().join(FILE);
-    let mut device = std::ffi::OsString::from("stdio:");
-    device.push(std::path::absolute(image)?);
-    let mut command = Command::new("xorriso");
-    command.args(["-osirrox", "on", "-indev"]).arg(device);
-    command.args(["-extract", &format!("/{FILE}")]).arg(&to);
-    command.stdin(Stdio::null());
-    match command.output() {
+    let inside = format!("/{FILE}");
+    match tools::extraction(image, [(&*inside, &*to)])?.output() {
         // Whether it has such a file shows in whether it is there now.
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -97,6 +97,22 @@ impl Tools {
     }
 }
 
+/// xorriso, to take files out of an ISO: each by its path there, to a path here.
+pub(super) fn extraction<'a>(
+    iso: &Path,
+    files: impl IntoIterator<Item = (&'a str, &'a Path)>,
+) -> io::Result<Command> {
+    let mut device = std::ffi::OsString::from("stdio:");
+    device.push(std::path::absolute(iso)?);
+    let mut command = Command::new("xorriso");
+    command.args(["-osirrox", "on", "-indev"]).arg(device);
+    for (inside, to) in files {
+        command.arg("-extract").arg(inside).arg(to);
+    }
+    command.stdin(Stdio::null());
+    Ok(command)
+}
+
 /// Runs a program to its end.
 pub(super) fn run(command: &mut Command) -> Result<(), ToolError> {
     let name = Path::new(command.get_program()).file_name().unwrap_or_default();

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use md5::Digest as _;
 
@@ -13,6 +12,7 @@ use crate::archive::Limits;
 use crate::digest::{Sha256, hex};
 use crate::fetch::{Origin, Wanted};
 use crate::image::initrd::{Part, Tree};
+use crate::image::tools;
 use crate::recipe::Lock;
 use crate::stage::{Content, Node, TreePath};
 
@@ -212,17 +212,9 @@ fn extract(iso: &Path, files: &[(String, PathBuf)]) -> Result<(), BaseError> {
         action: format!("take Tiny Core's files out of `{}`", iso.display()),
         said,
     };
-    let absolute = std::path::absolute(iso).map_err(|source| BaseError::read(iso, source))?;
-    let mut device = std::ffi::OsString::from("stdio:");
-    device.push(absolute);
-    let mut command = Command::new("xorriso");
-    command.args(["-osirrox", "on", "-indev"]).arg(device);
-    for (inside, to) in files {
-        command.arg("-extract").arg(inside).arg(to);
-    }
-    let output = command
-        .stdin(Stdio::null())
-        .output()
+    let files = files.iter().map(|(inside, to)| (&**inside, &**to));
+    let output = tools::extraction(iso, files)
+        .and_then(|mut command| command.output())
         .map_err(|error| failed(error.to_string()))?;
     match output.status.success() {
         true => Ok(()),

@@ -291,12 +291,7 @@ fn dependencies(piece: &Piece) -> Vec<Dependency> {
 
 fn refuse_errors(reports: &[audit::Report]) -> Result<(), KernelBuildError> {
     let errors = reports.iter().flat_map(|report| {
-        let name = report
-            .file
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = report.name();
         let findings = report
             .findings
             .iter()

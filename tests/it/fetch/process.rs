@@ -90,7 +90,9 @@ fn run(errand: &Value) -> String {
 
 /// The command that runs an errand, with no proxy in its environment.
 pub(super) fn command(shell: &str, folder: &Path, wanted: &Wanted) -> Command {
-    let mut command = Command::new("/bin/sh");
+    // Whoever runs the tests may ignore the signal, and a shell keeps it so.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", "/bin/sh"]);
     command.args(["-c", &format!("{shell} exec \"$0\" \"$@\"")]);
     command.arg(std::env::current_exe().unwrap());
     command.args(["--exact", "fetch::process::an_errand", "--nocapture"]);
@@ -158,16 +160,18 @@ fn a_kill_leaves_nothing_that_is_trusted_wrongly() {
     ] {
         for signal in [Signal::INT, Signal::KILL] {
             let folder = tempfile::tempdir().unwrap();
-            let server = Server::replies(vec![
-                first.clone(),
-                Reply::Good(body.clone()),
-                Reply::Good(body.clone()),
-            ]);
+            let (asks, asked_for) = std::sync::mpsc::channel();
+            let (first, good) = (first.clone(), Reply::Good(body.clone()));
+            let server = Server::new(move |n, _| {
+                // Nobody listens any more once the first has come.
+                let _ = asks.send(());
+                if n == 0 { first.clone() } else { good.clone() }
+            });
             let wanted = wanted(&server.url("/file"), &body);
             let mut running = Running::start(command("", folder.path(), &wanted));
             running.wait_for(&format!("at {at}"));
             // `at 0` is said before anything is asked for.
-            server.wait_for_request();
+            asked_for.recv().unwrap();
             kill_process(Pid::from_child(&running.child), signal).unwrap();
             assert_eq!(running.child.wait().unwrap().signal(), Some(signal.as_raw()));
             assert_eq!(left(folder.path()).entries, [""; 0]);

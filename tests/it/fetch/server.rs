@@ -6,7 +6,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -179,15 +178,6 @@ impl Server {
     /// The requests so far.
     pub(super) fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
-    }
-
-    /// Waits for the first request.
-    pub(super) fn wait_for_request(&self) {
-        let deadline = Instant::now() + Duration::from_secs(600);
-        while self.requests().is_empty() {
-            assert!(Instant::now() < deadline, "nobody asks for anything");
-            thread::sleep(Duration::from_millis(5));
-        }
     }
 
     /// The targets of the requests so far.

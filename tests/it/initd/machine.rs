@@ -307,7 +307,9 @@ impl Machine {
             children.trim(),
             end.display()
         );
-        let mut process = Command::new("script")
+        // Whoever runs the tests may ignore the signal, and a shell keeps it so.
+        let mut process = Command::new("env")
+            .args(["--default-signal=INT", "script"])
             .args(["--quiet", "--return", "--flush", "--command", &enter, "/dev/null"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
