@@ -638,7 +638,8 @@ fn what_is_missing_or_wrong_is_told_before_anything_starts() {
         ),
         (
             &["kernel", "check", "nowhere"],
-            "error: cannot read `nowhere`\n  because: No such file or directory (os error 2)\n",
+            "error: cannot read `nowhere`\n  because: No such file or directory (os error 2)\n\
+             hint: check the path, what you may do there, and that the disk is not full\n",
         ),
         (
             &["kernel", "config", "config", "--tree", "."],

@@ -91,7 +91,7 @@ fn run(errand: &Value) -> String {
 /// The command that runs an errand, with no proxy in its environment.
 pub(super) fn command(shell: &str, folder: &Path, wanted: &Wanted) -> Command {
     // Whoever runs the tests may ignore the signal, and a shell keeps it so.
-    let mut command = Command::new("env");
+    let mut command = Command::new("/usr/bin/env");
     command.args(["--default-signal=INT", "/bin/sh"]);
     command.args(["-c", &format!("{shell} exec \"$0\" \"$@\"")]);
     command.arg(std::env::current_exe().unwrap());
