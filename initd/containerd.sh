@@ -59,14 +59,30 @@ is_mounted() (
     return 1
 )
 
-# A controller may be mounted alone or together with others, anywhere.
-is_controller_mounted() (
+# Sets `mounted` to the controllers that are, alone or together with others,
+# anywhere: `,cpu,cpuacct,`. Among them are words that are none.
+find_mounted() {
+    mounted=,
     while read -r _ _ type options _; do
-        [ "$type" = cgroup ] || continue
-        case ",$options," in *",$1,"*) return 0 ;; esac
+        [ "$type" != cgroup ] || mounted=$mounted$options,
     done </proc/mounts
-    return 1
-)
+}
+
+# Prints what is missing in a directory as lines of /etc/fstab, and sets
+# `directories` to where it goes.
+list_missing() {
+    find_mounted
+    directories=
+    while read -r controller _ _ enabled; do
+        case $enabled$mounted in
+        *",$controller,"*) continue ;;
+        1*) ;;
+        *) continue ;;
+        esac
+        echo "cgroup $1/$controller cgroup $controller"
+        directories="$directories $1/$controller"
+    done </proc/cgroups
+}
 
 mount_cgroups() {
     root=/sys/fs/cgroup
@@ -78,28 +94,41 @@ mount_cgroups() {
     ! is_mounted cgroup2 "$root" || return 0
     is_mounted tmpfs "$root" || mount -t tmpfs -o mode=755 cgroup "$root" ||
         warn "cannot mount a tmpfs on $root"
-    while read -r controller _ _ enabled; do
-        [ "$enabled" = 1 ] || continue
-        ! is_controller_mounted "$controller" || continue
-        mkdir -p "$root/$controller"
-        mount -t cgroup -o "$controller" cgroup "$root/$controller" || {
-            warn "cannot mount the control group $controller"
-            rmdir "$root/$controller"
-        }
-    done </proc/cgroups
+    table=/var/run/$NAME.cgroups
+    list_missing "$root" >"$table"
+    # One program for all: starting one takes longer than mounting.
+    # shellcheck disable=SC2086 # a list
+    [ -z "$directories" ] || { mkdir -p $directories && mount -a -T "$table"; } || tell_missing <"$table"
+    rm -f "$table"
+}
+
+# What could not be mounted leaves no directory that looks as if it were.
+tell_missing() {
+    find_mounted
+    while read -r _ directory _ controller; do
+        case $mounted in *",$controller,"*) continue ;; esac
+        warn "cannot mount the control group $controller"
+        rmdir "$directory"
+    done
 }
 
 forward() {
     for switch in /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/all/forwarding; do
-        [ "$(cat "$switch" 2>/dev/null)" = 1 ] || echo 1 2>/dev/null >"$switch" ||
+        value=
+        [ ! -r "$switch" ] || read -r value <"$switch"
+        [ "$value" = 1 ] || echo 1 2>/dev/null >"$switch" ||
             warn "cannot set $switch: functions will reach no network"
     done
 }
 
 # Nothing can pivot away from the kernel's first root, so no container starts there.
 check_root() {
-    type=$(awk '$2 == "/" { type = $3 } END { print type }' /proc/mounts)
-    [ "$type" != rootfs ] ||
+    # The last one counts.
+    root_type=
+    while read -r _ directory type _; do
+        [ "$directory" != / ] || root_type=$type
+    done </proc/mounts
+    [ "$root_type" != rootfs ] ||
         warn "the root is the initial ramdisk: boot with noembed, or no container starts"
 }
 

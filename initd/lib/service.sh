@@ -109,7 +109,9 @@ need_containerd() {
 # The clock tick in which a live process began: field 22 of its stat, counted
 # from behind the name, which may hold anything.
 began_at() (
-    stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+    # No program is started for this: it is asked several times at a start. Of a name
+    # with a line break, the rest fits nothing.
+    { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
     # shellcheck disable=SC2086 # to be split into its fields
     set -- ${stat##*) }
     case $1 in Z | X) return 1 ;; esac

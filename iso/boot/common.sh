@@ -9,10 +9,14 @@ umask 022
 # shellcheck source=/dev/null
 . /etc/tcforge/appliance
 
+read -r CMDLINE </proc/cmdline
+
 # One line for everybody: on each of the kernel's consoles, and in the log.
 say() {
     echo "tcforge: $*" >>/var/log/tcforge.log
-    for console in $(cat /sys/class/tty/console/active 2>/dev/null || echo console); do
+    consoles=console
+    [ ! -r /sys/class/tty/console/active ] || read -r consoles </sys/class/tty/console/active
+    for console in $consoles; do
         # A console may have no hardware behind it.
         echo "tcforge: $*" 2>/dev/null >"/dev/$console" || :
     done
@@ -22,13 +26,12 @@ say() {
 boot_code() (
     # The last one counts.
     value=
-    # shellcheck disable=SC2013 # words are wanted
-    for word in $(cat /proc/cmdline); do
+    for word in $CMDLINE; do
         case $word in "$1"=*) value=${word#*=} ;; esac
     done
     [ -n "$value" ] && echo "$value"
 )
 
 has_boot_flag() {
-    grep -qw -- "$1" /proc/cmdline
+    case " $CMDLINE " in *" $1 "*) ;; *) return 1 ;; esac
 }

@@ -12,9 +12,13 @@
 
 MOUNT=/mnt/$DATA_LABEL
 
+# One of the two is there; each reads every disk, and a CD is slow.
 find_disk() {
-    findfs "LABEL=$DATA_LABEL" 2>/dev/null ||
+    if command -v findfs >/dev/null; then
+        findfs "LABEL=$DATA_LABEL" 2>/dev/null
+    else
         blkid -l -o device -t "LABEL=$DATA_LABEL" 2>/dev/null
+    fi
 }
 
 # Asks until the disk is there, at least once.
@@ -113,7 +117,8 @@ keep_all() {
 # empty one, and one that the boot code user= adds has `tcuser`. Neither console
 # nor sudo asks for it.
 lock_password() {
-    user=$(cat /etc/sysconfig/tcuser 2>/dev/null) || user=tc
+    user=tc
+    [ ! -r /etc/sysconfig/tcuser ] || read -r user </etc/sysconfig/tcuser
     has_boot_flag secure && return
     if [ "$user" = tc ]; then
         sed -i 's/^tc::/tc:*:/' /etc/shadow

@@ -13,7 +13,8 @@ INIT_D=/usr/local/etc/init.d
 LISTS=/etc/tcforge
 IMAGES=/usr/local/share/tcforge/images
 # Where the extensions lie, which the loader has written down.
-CDE=$(cat /etc/sysconfig/cde 2>/dev/null) || CDE=/none
+CDE=/none
+[ ! -r /etc/sysconfig/cde ] || read -r CDE </etc/sysconfig/cde
 # MiB, and KiB
 ENOUGH_MEMORY=480
 ENOUGH_DISK=8192
@@ -98,10 +99,17 @@ check_ports() {
 
 # Told and not refused: a box may be made for so little.
 check_room() {
-    memory=$(($(awk '/^MemTotal:/ { print $2 }' /proc/meminfo) / 1024))
+    while read -r key memory _; do
+        [ "$key" != MemTotal: ] || break
+    done </proc/meminfo
+    memory=$((memory / 1024))
     [ "$memory" -ge "$ENOUGH_MEMORY" ] ||
         say "warning: the machine has $memory MiB of memory; containers want $ENOUGH_MEMORY or more," \
             "and what does not fit is killed"
+    ! grep -qF " /mnt/$DATA_LABEL " /proc/mounts || check_disk
+}
+
+check_disk() {
     free=$(df -k | awk -v place="/mnt/$DATA_LABEL" '$6 == place { print $4 }')
     [ "${free:-$ENOUGH_DISK}" -ge "$ENOUGH_DISK" ] ||
         say "warning: the data disk is full ($free KiB are left): remove something from it, or make it larger"

@@ -36,7 +36,8 @@ impl Accelerator {
     pub(super) fn arguments(self) -> &'static str {
         match self {
             Self::Kvm => "-accel kvm -cpu host",
-            Self::Tcg => "-accel tcg,thread=multi -cpu max",
+            // Without erms: emulation does `rep stosb` byte by byte, `rep stosq` by eights.
+            Self::Tcg => "-accel tcg,thread=multi -cpu max,erms=off,fsrm=off",
         }
     }
 

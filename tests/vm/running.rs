@@ -232,7 +232,10 @@ fn a_service_is_managed(booted: &mut Booted) {
     booted.sh(&format!("{service} restart"));
     let second = pid(booted);
     assert_ne!(first, second);
-    booted.sh(&format!("kill -9 {second}"));
+    let second = second.trim();
+    booted.sh(&format!(
+        "kill -9 {second}; while [ -e /proc/{second} ]; do sleep 0.1; done"
+    ));
     let output = booted.guest.run(&format!("{service} status"), SCRIPT).unwrap();
     assert_eq!(output.status, 1, "killed: {}", output.text);
     // The pid file of the killed one is there still.

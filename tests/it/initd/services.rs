@@ -423,7 +423,10 @@ fn only_our_own_process_is_ours() {
 
         expect(&service(machine, &format!("{name} start")), 0, &[], &at("start"));
         let killed = pid(machine, name);
-        machine.run(&format!("kill -9 {killed}"));
+        // The signal may take a moment, and then somebody may still have to collect it.
+        machine.run(&format!(
+            "kill -9 {killed}; while grep -q '^[^)]*) [^XZ]' /proc/{killed}/stat 2>/dev/null; do sleep 0.1; done"
+        ));
         expect(
             &service(machine, &format!("{name} status")),
             1,
