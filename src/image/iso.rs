@@ -10,6 +10,7 @@ use super::base::BootBase;
 use super::closure::Extension;
 use super::description::{self, Description};
 use super::initrd::{InitrdError, Part, Tree};
+use super::loader::{self, Loader};
 use super::menu::{Disk, Menu, MenuError};
 use super::tools::{self, ToolError, Tools};
 use crate::digest::{Sha256, Sha256Writer};
@@ -25,29 +26,12 @@ const KERNEL: &str = "boot/vmlinuz64";
 const ROOT: &str = "boot/corepure64.gz";
 /// What makes them an appliance.
 const OVERLAY: &str = "boot/tcforge.gz";
-const ISOLINUX: &str = "boot/isolinux";
+/// What BIOS and UEFI start.
+const BIOS_IMAGE: &str = "boot/grub/bios.img";
 const EFI_IMAGE: &str = "boot/grub/efi.img";
-
-/// The boot loader for BIOS, from Debian's packages.
-const ISOLINUX_BIN: &str = "/usr/lib/ISOLINUX/isolinux.bin";
-const ISOLINUX_MBR: &str = "/usr/lib/ISOLINUX/isohdpfx.bin";
-const ISOLINUX_MODULES: &str = "/usr/lib/syslinux/modules/bios";
-/// What the menu is made of.
-const C32: [&str; 4] = ["ldlinux.c32", "libcom32.c32", "libutil.c32", "menu.c32"];
-/// GRUB for UEFI.
-const GRUB_KERNEL: &str = "/usr/lib/grub/x86_64-efi/kernel.img";
 
 /// FAT knows no time before 1980.
 pub(super) const FAT_BEGINS: u32 = 315_532_800;
-/// The serial number of the partition that UEFI boots from: any, but always the
-/// same.
-const FAT_SERIAL: &str = "54434647";
-/// What a FAT of this size needs besides its files, in bytes.
-const FAT_OVERHEAD: u64 = 32 * 1024;
-/// Its shape: heads, and sectors of 512 bytes on each. The smallest cylinder that
-/// is whole in the ISO's blocks of 2048.
-const FAT_SHAPE: (u64, u64) = (2, 8);
-
 /// Everything that an ISO is made of.
 pub struct Parts<'a> {
     /// Menu templates.
@@ -112,11 +96,11 @@ pub enum IsoError {
     },
 }
 
-fn reading(path: &Path) -> impl FnOnce(io::Error) -> IsoError + use<> {
+pub(super) fn reading(path: &Path) -> impl FnOnce(io::Error) -> IsoError + use<> {
     failed("read", path)
 }
 
-fn writing(path: &Path) -> impl FnOnce(io::Error) -> IsoError + use<> {
+pub(super) fn writing(path: &Path) -> impl FnOnce(io::Error) -> IsoError + use<> {
     failed("write", path)
 }
 
@@ -131,7 +115,7 @@ impl Parts<'_> {
     pub fn write(&self, out: &Path) -> Result<Iso, IsoError> {
         let tools = Tools::new(self.project, self.time)?;
         // Before the long work.
-        for name in ["xorriso", "grub-mkimage", "mformat", "mmd", "mcopy", ISOLINUX_MBR] {
+        for name in ["xorriso"].iter().chain(&loader::NEEDED) {
             tools.find(name)?;
         }
         // The outside programs run in a folder of their own.
@@ -228,58 +212,19 @@ impl Parts<'_> {
         };
         let menu = Menu::render(self.project, self.appliance, &disk)?;
         tree.add_bytes(&marker, self.base.title.as_bytes())?;
-        tree.add_bytes(&format!("{ISOLINUX}/isolinux.cfg"), menu.isolinux.as_bytes())?;
-        for name in C32 {
-            let file = tools.find(&format!("{ISOLINUX_MODULES}/{name}"))?;
-            tree.add_host(&format!("{ISOLINUX}/{name}"), &file)?;
-        }
-        tree.add_host(&format!("{ISOLINUX}/isolinux.bin"), &tools.find(ISOLINUX_BIN)?)?;
-        tree.add_bytes("boot/grub/grub.cfg", menu.grub.as_bytes())?;
-        self.write_efi_image(tree, tools, &menu)
-    }
-
-    /// The partition that UEFI boots from: a FAT with GRUB in it.
-    fn write_efi_image(&self, tree: &mut DiskTree, tools: &Tools, menu: &Menu) -> Result<(), IsoError> {
-        let folder = tree.folder.join("boot/grub");
-        let early = tree.folder.join("early.cfg");
-        fs::write(&early, &menu.early).map_err(writing(&early))?;
-        let modules = tools.find(GRUB_KERNEL)?;
-        let program = tree.folder.join("grub.efi");
-        tools::run(
-            tools
-                .command("grub-mkimage", &folder)?
-                .args(["--format=x86_64-efi", "--prefix=/boot/grub"])
-                .arg("--directory")
-                .arg(modules.parent().unwrap_or(Path::new("/")))
-                .arg("--config")
-                .arg(&early)
-                .arg("--output")
-                .arg(&program)
-                .args(&menu.grub_modules),
-        )?;
-        let length = fs::metadata(&program).map_err(reading(&program))?.len();
-        let image = tree.folder.join(EFI_IMAGE);
-        let (heads, sectors) = FAT_SHAPE;
-        let size = (length + FAT_OVERHEAD).next_multiple_of(heads * sectors * 512);
-        File::create(&image)
-            .and_then(|file| file.set_len(size))
-            .map_err(writing(&image))?;
-        let fat = |name: &str| -> Result<_, ToolError> {
-            let mut command = tools.command(name, &folder)?;
-            let time = self.time.max(FAT_BEGINS).to_string();
-            command.env("SOURCE_DATE_EPOCH", time).arg("-i").arg(&image);
-            Ok(command)
+        tree.add_bytes(&format!("{}/grub.cfg", loader::FOLDER), menu.config.as_bytes())?;
+        let folder = tree.folder.clone();
+        let loader = Loader {
+            tools,
+            menu: &menu,
+            folder: &folder,
+            time: self.time,
         };
-        let sectors = (size / 512).to_string();
-        let shape = ["-T", &sectors, "-h", "16", "-s", "63"];
-        tools::run(
-            fat("mformat")?
-                .args(shape)
-                .args(["-N", FAT_SERIAL, "-v", VOLUME, "::"]),
-        )?;
-        tools::run(fat("mmd")?.args(["::/EFI", "::/EFI/BOOT"]))?;
-        tools::run(fat("mcopy")?.arg(&program).arg("::/EFI/BOOT/BOOTX64.EFI"))?;
-        tree.add_host(EFI_IMAGE, &image)
+        for (path, bytes) in loader.efi_modules()? {
+            tree.add_bytes(&path, &bytes)?;
+        }
+        tree.add_host(BIOS_IMAGE, &loader.bios_image()?)?;
+        tree.add_host(EFI_IMAGE, &loader.efi_image()?)
     }
 
     fn write_iso(&self, tree: &DiskTree, tools: &Tools, made: &Path) -> Result<(), IsoError> {
@@ -306,13 +251,17 @@ impl Parts<'_> {
         let time = format!("={}", self.time.max(1));
         command.arg("--set_all_file_dates").arg(time);
         command.arg("--sort-weight-list").arg(&weights);
-        command.args(["-eltorito-boot", &format!("{ISOLINUX}/isolinux.bin")]);
-        command.args(["-eltorito-catalog", &format!("{ISOLINUX}/boot.cat")]);
+        command.args(["-eltorito-boot", BIOS_IMAGE]);
+        command.args(["-eltorito-catalog", &format!("{}/boot.cat", loader::FOLDER)]);
         command.args(["-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]);
-        command.arg("-isohybrid-mbr").arg(tools.find(ISOLINUX_MBR)?);
+        command
+            .args(["--grub2-boot-info", "--grub2-mbr"])
+            .arg(tools.find(loader::MBR)?);
         command.args(["-eltorito-alt-boot", "-e", EFI_IMAGE, "-no-emul-boot"]);
-        // A whole cylinder would be a MiB.
-        command.args(["-isohybrid-gpt-basdat", "-partition_cyl_align", "off"]);
+        // As a disk: a GPT with the partition for UEFI, before it an MBR that some
+        // BIOSes only start if a partition is active. A whole cylinder would be a MiB.
+        command.args(["-efi-boot-part", "--efi-boot-image", "--protective-msdos-label"]);
+        command.args(["--mbr-force-bootable", "-partition_cyl_align", "off"]);
         // Through a pipe, which could be summed meanwhile, xorriso takes six times as long.
         command.arg("-output").arg(made).arg("-path-list").arg(&paths);
         tools::run(&mut command)?;

@@ -1,6 +1,4 @@
-//! Boot menus: of isolinux for BIOS, of GRUB for UEFI.
-
-use std::collections::BTreeMap;
+//! The boot menu: GRUB's, for BIOS and UEFI alike.
 
 use serde::Deserialize;
 
@@ -18,14 +16,23 @@ const MENU: &str = "iso/menu/menu.toml";
 /// The menu of an image.
 #[derive(Debug, Clone)]
 pub struct Menu {
-    /// `isolinux.cfg`
-    pub isolinux: String,
     /// `grub.cfg`
-    pub grub: String,
-    /// What GRUB is given when it is built.
+    pub config: String,
+    /// GRUB for BIOS.
+    pub bios: Grub,
+    /// GRUB for UEFI.
+    pub efi: Grub,
+}
+
+/// What a GRUB consists of.
+#[derive(Debug, Clone)]
+pub struct Grub {
+    /// The script that it begins with.
     pub early: String,
-    /// Modules of GRUB.
-    pub grub_modules: Vec<String>,
+    /// Modules that are built in.
+    pub core: Vec<String>,
+    /// Modules that it loads from the disk.
+    pub modules: Vec<String>,
 }
 
 /// Why there is no menu.
@@ -55,9 +62,25 @@ pub enum MenuError {
 struct Settings {
     seconds: u32,
     codes: Vec<String>,
-    grub_modules: Vec<String>,
     #[serde(rename = "entry")]
     entries: Vec<Entry>,
+    grub: GrubSettings,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GrubSettings {
+    core: Vec<String>,
+    modules: Vec<String>,
+    bios: Modules,
+    efi: Modules,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Modules {
+    core: Vec<String>,
+    modules: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -95,38 +118,68 @@ impl Menu {
             }
             let title = entry.title.replace("{title}", &appliance.title);
             let pairs = [("name", entry.name.clone()), ("title", title), ("codes", codes)];
-            entries.push(table(pairs.map(|(key, value)| (key, value.into()))));
+            entries.push(toml::Value::from(table(
+                pairs.map(|(key, value)| (key, value.into())),
+            )));
         }
         let initrds: Vec<toml::Value> = disk.initrds.iter().map(|&path| path.into()).collect();
-        let with = BTreeMap::from(
-            [
-                ("seconds", i64::from(settings.seconds).into()),
-                ("title", appliance.title.as_str().into()),
-                ("entries", entries.into()),
-                ("kernel", disk.kernel.into()),
-                ("initrds", initrds.into()),
-                ("marker", disk.marker.into()),
-            ]
-            .map(|(key, value): (_, toml::Value)| (key.to_owned(), value)),
-        );
-        let render = |template: &str| {
-            let context = Context {
-                name: &appliance.name,
-                extension: &appliance.name,
-                version: "",
-                persistent: &[],
-                libraries: false,
-                with: &with,
-            };
-            initd::render(project, template, &context)
-        };
+        let with = [
+            ("seconds", i64::from(settings.seconds).into()),
+            ("entries", entries.into()),
+            ("kernel", disk.kernel.into()),
+            ("initrds", initrds.into()),
+        ];
+        let GrubSettings {
+            core,
+            modules,
+            bios,
+            efi,
+        } = settings.grub;
+        let within = [&core[..], &bios.core, &modules, &bios.modules].concat();
+        let (core, modules) = ([core, efi.core].concat(), [modules, efi.modules].concat());
         Ok(Self {
-            isolinux: render("iso/menu/isolinux.cfg")?,
-            grub: render("iso/menu/grub.cfg")?,
-            early: render("iso/menu/efi.cfg")?,
-            grub_modules: settings.grub_modules,
+            config: render(project, appliance, "iso/menu/grub.cfg", table(with))?,
+            bios: Grub::new(project, appliance, disk, within, Vec::new())?,
+            efi: Grub::new(project, appliance, disk, core, modules)?,
         })
     }
+}
+
+impl Grub {
+    fn new(
+        project: &Project,
+        appliance: &Appliance,
+        disk: &Disk<'_>,
+        core: Vec<String>,
+        modules: Vec<String>,
+    ) -> Result<Self, MenuError> {
+        let with = [
+            ("marker", disk.marker.into()),
+            ("modules", modules.clone().into()),
+        ];
+        Ok(Self {
+            early: render(project, appliance, "iso/menu/early.cfg", table(with))?,
+            core,
+            modules,
+        })
+    }
+}
+
+fn render(
+    project: &Project,
+    appliance: &Appliance,
+    template: &str,
+    with: toml::Table,
+) -> Result<String, MenuError> {
+    let context = Context {
+        name: &appliance.name,
+        extension: &appliance.name,
+        version: "",
+        persistent: &[],
+        libraries: false,
+        with: &with.into_iter().collect(),
+    };
+    Ok(initd::render(project, template, &context)?)
 }
 
 fn command_line(settings: &Settings, entry: &Entry, appliance: &Appliance) -> String {
@@ -138,12 +191,9 @@ fn command_line(settings: &Settings, entry: &Entry, appliance: &Appliance) -> St
     codes.map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
-fn table<const N: usize>(pairs: [(&str, toml::Value); N]) -> toml::Value {
-    pairs
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect::<toml::Table>()
-        .into()
+fn table<const N: usize>(pairs: [(&str, toml::Value); N]) -> toml::Table {
+    let owned = pairs.into_iter().map(|(key, value)| (key.to_owned(), value));
+    owned.collect()
 }
 
 #[cfg(test)]
@@ -164,29 +214,33 @@ mod tests {
     }
 
     #[test]
-    fn both_menus_boot_the_same() {
+    fn its_entries_boot_the_disk() {
         let menu = menu("'cde', 'noembed'").unwrap();
-        let screen = "loglevel=3 no_timer_check cde noembed console=ttyS0,115200 console=tty0\n";
-        let base = "loglevel=3 no_timer_check noembed console=ttyS0,115200 console=tty0 base norestore\n";
-        for codes in [screen, base] {
-            assert!(
-                menu.isolinux.contains(&format!("    APPEND {codes}")),
-                "{}",
-                menu.isolinux
-            );
-            assert!(
-                menu.grub.contains(&format!("    linux /boot/vmlinuz64 {codes}")),
-                "{}",
-                menu.grub
-            );
+        for codes in [
+            "loglevel=3 no_timer_check cde noembed console=ttyS0,115200 console=tty0\n",
+            "loglevel=3 no_timer_check noembed console=ttyS0,115200 console=tty0 base norestore\n",
+        ] {
+            let line = format!("    linux /boot/vmlinuz64 {codes}");
+            assert!(menu.config.contains(&line), "{}", menu.config);
         }
-        assert!(menu.isolinux.contains("INITRD /boot/a.gz,/boot/b.gz\n"));
-        assert!(menu.grub.contains("initrd /boot/a.gz /boot/b.gz\n"));
+        assert!(menu.config.contains("initrd /boot/a.gz /boot/b.gz\n"));
         assert!(
-            menu.grub
+            menu.config
                 .contains(r"menuentry 'It'\''s mine, serial console' --id serial {")
         );
-        assert!(menu.early.contains("--set=root /boot/tcforge/1\n"));
+    }
+
+    #[test]
+    fn what_lies_on_the_disk_is_loaded_from_it() {
+        let Menu { bios, efi, .. } = menu("").unwrap();
+        let found = "--set=root /boot/tcforge/1\nset prefix=($root)/boot/grub\n";
+        assert!(bios.early.ends_with(found), "{}", bios.early);
+        assert_eq!(bios.modules, [""; 0]);
+        assert!(bios.core.contains(&"normal".to_owned()));
+        let end =
+            format!("{found}insmod normal\ninsmod linux\ninsmod serial\ninsmod terminal\ninsmod efi_gop\n");
+        assert!(efi.early.ends_with(&end), "{}", efi.early);
+        assert_eq!(efi.core, ["iso9660", "search_fs_file", "gzio"]);
     }
 
     #[test]

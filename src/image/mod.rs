@@ -9,6 +9,7 @@ pub mod container;
 pub mod description;
 pub mod initrd;
 pub mod iso;
+mod loader;
 mod make;
 pub mod menu;
 pub mod overlay;

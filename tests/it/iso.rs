@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
@@ -177,14 +178,9 @@ fn the_disk_is_laid_out_as_tiny_cores() {
         .unwrap();
     let wanted = [
         "/boot/corepure64.gz",
+        "/boot/grub/bios.img",
         "/boot/grub/efi.img",
         "/boot/grub/grub.cfg",
-        "/boot/isolinux/isolinux.bin",
-        "/boot/isolinux/isolinux.cfg",
-        "/boot/isolinux/ldlinux.c32",
-        "/boot/isolinux/libcom32.c32",
-        "/boot/isolinux/libutil.c32",
-        "/boot/isolinux/menu.c32",
         "/boot/tcforge.gz",
         marker,
         "/boot/vmlinuz64",
@@ -204,7 +200,28 @@ fn the_disk_is_laid_out_as_tiny_cores() {
         "/cde/optional/net-bridging-1.2.3-test.tcz.tree",
         "/tcforge.json",
     ];
-    assert_eq!(files.keys().collect::<Vec<_>>(), wanted);
+    let modules = |name: &&String| name.starts_with("/boot/grub/x86_64-efi/");
+    assert_eq!(
+        files.keys().filter(|name| !modules(name)).collect::<Vec<_>>(),
+        wanted
+    );
+    // What the menu of UEFI needs, and what that needs; the firmware's part has the rest.
+    let modules: Vec<_> = files.keys().filter(modules).collect();
+    for (name, there) in [
+        ("normal", true),
+        ("extcmd", true),
+        ("iso9660", false),
+        ("ext2", false),
+    ] {
+        let name = format!("/boot/grub/x86_64-efi/{name}.mod");
+        assert_eq!(modules.contains(&&name), there, "{name} among {modules:?}");
+    }
+    let packed = content(&bench.iso(), "/boot/grub/x86_64-efi/normal.mod");
+    let mut module = Vec::new();
+    flate2::read::GzDecoder::new(&packed[..])
+        .read_to_end(&mut module)
+        .unwrap();
+    assert_eq!(module, fs::read("/usr/lib/grub/x86_64-efi/normal.mod").unwrap());
     for (name, values) in &files {
         assert_eq!(values, "-r--r--r-- 0:0", "{name}");
     }
@@ -293,10 +310,13 @@ fn it_boots_by_bios_and_uefi_from_a_cd_and_as_a_disk() {
     for line in [
         "El Torito boot img :   1  BIOS  y   none",
         "El Torito boot img :   2  UEFI  y   none",
-        "El Torito img opts :   1  boot-info-table isohybrid-suitable",
+        "El Torito img opts :   1  boot-info-table grub2-boot-info",
         "El Torito img path :   2  /boot/grub/efi.img",
-        "System area summary: MBR isohybrid",
-        "GPT",
+        "System area summary: MBR protective-msdos-label grub2-mbr",
+        // Active, for BIOSes that want it.
+        "MBR partition      :   2   0x80",
+        "GPT partname local :   2  EFI boot partition",
+        "GPT partition path :   2  /boot/grub/efi.img",
     ] {
         assert!(report.contains(line), "{line:?} is not in\n{report}");
     }

@@ -13,14 +13,14 @@ const LEVEL: u32 = 6;
 pub(super) const METHOD: &[u8] = b"zlib-rs 6";
 
 /// Compresses what is written to it. No name, no time, no system in the header.
-pub(super) struct Writer<W: Write>(GzEncoder<W>);
+pub(in crate::image) struct Writer<W: Write>(GzEncoder<W>);
 
 impl<W: Write> Writer<W> {
-    pub(super) fn new(out: W) -> Self {
+    pub(in crate::image) fn new(out: W) -> Self {
         Self(GzBuilder::new().write(out, Compression::new(LEVEL)))
     }
 
-    pub(super) fn finish(self) -> io::Result<()> {
+    pub(in crate::image) fn finish(self) -> io::Result<()> {
         self.0.finish()?.flush()
     }
 }

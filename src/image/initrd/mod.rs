@@ -2,7 +2,7 @@
 //! unpacks one after the other, the later ones over the earlier.
 
 mod cpio;
-mod gzip;
+pub(super) mod gzip;
 
 use std::fs::File;
 use std::io::{self, Write};
