@@ -73,7 +73,7 @@ pub(crate) fn a_cpu_limit_holds(booted: &mut Booted) {
         cat "/sys/fs/cgroup/memory$group/memory.limit_in_bytes"
         cat "/sys/fs/cgroup/cpu$group/cpu.cfs_period_us" "/sys/fs/cgroup/cpu$group/cpu.cfs_quota_us"
         until grep -q '^nr_throttled [1-9]' "/sys/fs/cgroup/cpu$group/cpu.stat"; do usleep 100000; done
-        ctr task kill -s KILL busy
+        ctr task kill -s SIGKILL busy
         until ctr task ls | grep -q '^busy .*STOPPED'; do usleep 100000; done
         ctr container rm busy
         "#

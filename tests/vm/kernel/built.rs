@@ -129,6 +129,7 @@ fn build(variant: Variant, work: &Path, out: &Path) {
         .args([
             "kernel",
             "build",
+            "--json",
             "--source",
             "debian:linux-source-5.10",
             "--config",
