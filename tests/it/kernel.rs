@@ -3,7 +3,7 @@
 
 mod build;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -386,20 +386,30 @@ fn the_official_configuration_survives_a_newer_kernel() {
     let lists = RequirementList::load(&Project::built_in(), &[]).unwrap();
     let version = "5.10".parse().unwrap();
     let made = Config::open(&folder.path().join("new")).unwrap();
-    let absent: BTreeSet<_> = result["absent"]
+    let absent: BTreeMap<_, _> = result["absent"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|one| one["name"].as_str().unwrap())
+        .map(|one| (one["name"].as_str().unwrap(), one["note"].as_str().unwrap()))
         .collect();
-    for one in Wanted::merge(&lists)
-        .unwrap()
-        .iter()
-        .filter(|one| !one.optional())
-    {
-        match one.existence(version) {
-            Existence::There => assert!(one.is_met(&made), "{}", one.name()),
-            _ => assert!(absent.contains(one.name()), "{}", one.name()),
+    let wanted = Wanted::merge(&lists).unwrap();
+    let needed: Vec<_> = wanted.iter().filter(|one| !one.optional()).collect();
+    for one in &needed {
+        if one.existence(version) == Existence::There {
+            assert!(one.is_met(&made), "{}", one.name());
+            continue;
+        }
+        // What replaced it is told, and is there.
+        let note = absent.get(one.name()).copied().unwrap_or_default();
+        let covered = format!(", covered by {}", one.replaced_by().join(", "));
+        let covered = match one.replaced_by() {
+            [] => ", and not needed",
+            _ => &covered,
+        };
+        assert!(note.ends_with(covered), "{}: {note}", one.name());
+        for name in one.replaced_by() {
+            let replacement = needed.iter().find(|other| other.name() == name);
+            assert!(replacement.is_some_and(|other| other.is_met(&made)), "{name}");
         }
     }
 

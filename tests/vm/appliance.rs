@@ -20,13 +20,13 @@ pub(crate) const SCRIPT: Duration = Duration::from_secs(600);
 /// The container image that the appliance carries.
 pub(crate) const IMAGE: &str = "docker.io/library/check:1";
 
-/// The appliance: containerd, two extensions that note when they were loaded,
-/// and a container image.
+/// The appliance: containerd, attributes' tools, two extensions that note when they
+/// were loaded, and a container image.
 const APPLIANCE: &str = r#"
 title = "Tests"
 base = "mini"
 channels = ["debian"]
-extensions = ["containerd.tcz", "cni-plugins.tcz", "ca-certificates.tcz", "probe-b.tcz"]
+extensions = ["containerd.tcz", "cni-plugins.tcz", "ca-certificates.tcz", "attr.tcz", "probe-b.tcz"]
 persistent = ["var/lib/containerd"]
 
 [[image]]
@@ -48,14 +48,35 @@ pub(crate) struct Image {
 pub(crate) fn images() -> &'static [Image] {
     static IMAGES: OnceLock<Vec<Image>> = OnceLock::new();
     IMAGES.get_or_init(|| {
+        let image = |base, tiny_core| Image {
+            base,
+            iso: make(base, &["--base", base], tiny_core),
+        };
+        let mut images = vec![image("mini", None)];
+        if let Some(files) = tiny_core() {
+            images.push(image("tinycore", Some(files)));
+        }
+        images
+    })
+}
+
+/// The same on the base mini, with a kernel that was built: the folder with it.
+pub(crate) fn image_with_kernel(name: &str, kernel: &Path) -> PathBuf {
+    make(
+        name,
+        &["--base", "mini", "--kernel", kernel.to_str().unwrap()],
+        None,
+    )
+}
+
+/// The folder with the project, and with what is made in it.
+fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vm");
         fs::create_dir_all(folder.join("project/iso")).unwrap();
         make_project(&folder);
-        let mut images = vec![make(&folder, "mini", None)];
-        if let Some(files) = tiny_core() {
-            images.push(make(&folder, "tinycore", Some(files)));
-        }
-        images
+        folder
     })
 }
 
@@ -115,14 +136,17 @@ fn write_container_image(file: &Path) {
     container::write(&image, fs::File::create(file).unwrap()).unwrap();
 }
 
-fn make(folder: &Path, base: &'static str, tiny_core: Option<PathBuf>) -> Image {
-    // Extensions are the same on every base.
+fn make(name: &str, args: &[&str], tiny_core: Option<PathBuf>) -> PathBuf {
+    // Extensions are the same in every image, and all are called alike at first.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = folder();
     let made = folder.join("out");
-    let args = ["iso", "vmtest", "--base", base, "--out", made.to_str().unwrap()];
+    let args = [&["iso", "vmtest", "--out", made.to_str().unwrap()], args].concat();
     tcforge(&folder.join("project"), tiny_core.as_deref(), &args);
-    let iso = folder.join(format!("{base}.iso"));
+    let iso = folder.join(format!("{name}.iso"));
     fs::rename(made.join("vmtest.iso"), &iso).unwrap();
-    Image { base, iso }
+    iso
 }
 
 fn tcforge(project: &Path, tiny_core: Option<&Path>, args: &[&str]) {

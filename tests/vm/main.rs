@@ -11,8 +11,10 @@
 
 mod appliance;
 mod boots;
+mod containers;
 mod damage;
 mod data_disk;
 mod driver;
+mod kernel;
 mod run;
 mod running;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tcforge::vm::{Forward, timeline};
 
 use crate::appliance::{Booted, IMAGE, SCRIPT, Setup, images};
+use crate::containers;
 
 /// Boots once a base: a boot is what takes the time.
 #[test]
@@ -21,12 +22,13 @@ fn by_bios_from_a_cd() {
         let told = booted.said("no data disk: /var/lib/containerd are in memory");
         assert_eq!(told.len(), 1, "{}", booted.guest.console().end());
         nothing_listens(&mut booted, &forwards);
-        let steps: [(&str, fn(&mut Booted)); 7] = [
+        let steps: [(&str, fn(&mut Booted)); 8] = [
             ("extensions", extensions_are_loaded),
             ("regressions", earlier_failures_do_not_come_back),
             ("a container", a_container_is_on_its_own),
-            ("the network", containers_reach_each_other),
-            ("memory", a_memory_limit_holds),
+            ("the network", containers::reach_each_other_and_out),
+            ("memory", containers::a_memory_limit_holds),
+            ("processors", containers::a_cpu_limit_holds),
             ("the service", a_service_is_managed),
             ("the timeline", the_boot_is_told),
         ];
@@ -171,55 +173,6 @@ fn a_container_is_on_its_own(booted: &mut Booted) {
         "#
     ));
     assert_eq!(printed, "of-its-own\nunchanged\n");
-}
-
-/// By a CNI bridge, with NAT by iptables. Debian's ctr calls no plugins, so they
-/// are called here as <https://github.com/containernetworking/cni> 0.4.0 says.
-fn containers_reach_each_other(booted: &mut Booted) {
-    let printed = booted.sh(&format!(
-        r#"
-        set -e
-        conf='{{ "cniVersion": "0.4.0", "name": "test", "type": "bridge", "bridge": "test0",
-            "isGateway": true, "ipMasq": true,
-            "ipam": {{ "type": "host-local", "subnet": "10.99.0.0/16", "routes": [{{ "dst": "0.0.0.0/0" }}] }} }}'
-        cni() {{
-            pid=$(ctr task ls | awk -v name="$2" '$1 == name {{ print $2 }}')
-            echo "$conf" | CNI_COMMAND=$1 CNI_CONTAINERID=$2 CNI_NETNS=/proc/$pid/ns/net CNI_IFNAME=eth0 \
-                CNI_PATH=/opt/cni/bin /opt/cni/bin/bridge
-        }}
-        ctr run -d {IMAGE} server /bin/busybox nc -ll -p 7000 -e /bin/busybox echo hello >/dev/null
-        ctr run -d {IMAGE} client /bin/busybox sleep 100000 >/dev/null
-        address=$(cni ADD server | sed -n 's/.*"address": "\([0-9.]*\)\/.*/\1/p')
-        cni ADD client >/dev/null
-        ctr task exec --exec-id ask client /bin/busybox sh -c \
-            "n=0; until busybox nc $address 7000 </dev/null || [ \$n = 60 ]; do busybox sleep 1; n=\$((n + 1)); done"
-        echo "$address"
-        iptables -t nat -S | grep -c "POSTROUTING -s $address.* -j CNI-"
-        iptables -t nat -S | grep -c -- '-j MASQUERADE'
-        cni DEL server
-        cni DEL client
-        iptables -t nat -S | grep -c -- '-j CNI-' || true
-        "#
-    ));
-    let lines: Vec<_> = printed.lines().collect();
-    assert_eq!(lines[0], "hello", "{printed}");
-    assert!(lines[1].starts_with("10.99."), "{printed}");
-    // A rule for each container, and none once they are gone.
-    assert_eq!(lines[2..], ["1", "2", "0"], "{printed}");
-}
-
-fn a_memory_limit_holds(booted: &mut Booted) {
-    let takes = "busybox head -c 67108864 /dev/zero | busybox tail -c 67108864 | busybox wc -c";
-    let run = |limit: &str| format!("ctr run --rm {limit} {IMAGE} eater /bin/busybox sh -c '{takes}'");
-    assert_eq!(booted.sh(&run("")).trim(), "67108864");
-    let limited = booted.guest.run(&run("--memory-limit 33554432"), SCRIPT).unwrap();
-    assert!(
-        limited.text.contains("Killed"),
-        "the limit did not hold: {}",
-        limited.text
-    );
-    let killed = booted.sh("dmesg | grep -c 'Memory cgroup out of memory'");
-    assert_ne!(killed.trim(), "0");
 }
 
 fn a_service_is_managed(booted: &mut Booted) {

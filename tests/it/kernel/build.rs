@@ -1,19 +1,20 @@
-//! Building kernels: of a tree that stands for a kernel's, and once of a real one.
+//! Building kernels, of a tree that stands for a kernel's. Real ones are built and
+//! booted in tests/vm/kernel.rs.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use md5::Digest as _;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value as Json;
-use tcforge::digest::Sha256;
+use tcforge::digest::{Sha256, hex};
 use tcforge::image::description::Description;
 use tcforge::kernel::build::Record;
 use tempfile::TempDir;
 
-use super::json;
 use crate::cli::{stderr, stdout, tcforge};
+use crate::mirror::Mirror;
 
 const CONFIG: &str = "CONFIG_LOCALVERSION=\"-test\"\nCONFIG_MODULES=y\n";
 const RELEASE: &str = "5.10.99-test";
@@ -590,6 +591,126 @@ fn an_image_refuses_a_kernel_that_is_not_whole() {
     );
 }
 
+/// Tiny Core's own source, of which `official` is the name: a stand-in for the
+/// archive, with its configuration.
+struct Official {
+    bench: Bench,
+}
+
+const SOURCES: &str = "https://distro.ibiblio.org/tinycorelinux/11.x/x86_64/release/src/kernel";
+const ARCHIVE: &str = "linux-5.4.3-patched.txz";
+const OFFICIAL_CONFIG: &str = "config-5.4.3-tinycore64";
+
+impl Official {
+    fn new() -> Self {
+        let bench = Bench::new("");
+        fs::create_dir_all(bench.path("project/kernel/build")).unwrap();
+        fs::write(bench.path("project/tcforge.lock"), "version = 1\n").unwrap();
+        let packed = Command::new("tar")
+            .args(["-cJf", ARCHIVE, "--transform", "s,^tree,linux-5.4.3,", "tree"])
+            .current_dir(bench.folder.path())
+            .status()
+            .unwrap();
+        assert!(packed.success());
+        fs::rename(bench.path("config"), bench.path(OFFICIAL_CONFIG)).unwrap();
+        Self { bench }
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.bench.path(name)).unwrap()
+    }
+
+    /// Notes a file's sum in the lock, under the address that it has in the world.
+    fn lock(&self, name: &str) {
+        let bytes = self.read(name);
+        let entry = format!(
+            "[[file]]\nname = \"{name}\"\nurl = \"{SOURCES}/{name}\"\nsize = {}\nsha256 = \"{}\"\nsource = \"a test\"\n",
+            bytes.len(),
+            Sha256::of(&bytes)
+        );
+        let lock = self.bench.path("project/tcforge.lock");
+        fs::write(&lock, fs::read_to_string(&lock).unwrap() + &entry).unwrap();
+    }
+
+    /// Has the list name files of this folder instead, with that md5 sum of the
+    /// configuration.
+    fn list(&self, md5: &str) {
+        let path = |name: &str| self.bench.path(name).display().to_string();
+        let list = format!(
+            "[official]\ntitle = \"Linux 5.4.3, a stand-in\"\norigin = \"file:{}\"\n\
+             [official.config]\norigin = \"file:{}\"\nmd5 = \"{md5}\"\n",
+            path(ARCHIVE),
+            path(OFFICIAL_CONFIG)
+        );
+        fs::write(self.bench.path("project/kernel/build/sources.toml"), list).unwrap();
+    }
+
+    fn build(&self, more: &[&str]) -> Output {
+        let args = [
+            "kernel", "build", "--source", "official", "--as-is", "--out", "out", "--work", "work",
+        ];
+        let of_project = ["--project", "project", "--cache", "cache"];
+        tcforge(self.bench.folder.path(), &[&args[..], &of_project, more].concat())
+    }
+
+    fn built(&self, more: &[&str]) -> Record {
+        let output = self.build(more);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        Record::read(&self.bench.path("out")).unwrap().unwrap()
+    }
+
+    fn refused(&self, more: &[&str]) -> String {
+        let output = self.build(more);
+        assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+        stderr(&output).split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+#[test]
+fn tiny_cores_own_source_comes_with_its_configuration() {
+    let official = Official::new();
+    let files = [ARCHIVE, OFFICIAL_CONFIG].map(|name| (format!("/{name}"), official.read(name)));
+    let mirror = Mirror::of(files.into());
+    let said = official.refused(&["--mirror", &mirror.url()]);
+    assert!(
+        said.contains(&format!("{SOURCES}/{ARCHIVE}")) && said.contains("`--record` fetches the file once"),
+        "{said}"
+    );
+    official.lock(ARCHIVE);
+    official.lock(OFFICIAL_CONFIG);
+    let record = official.built(&["--mirror", &mirror.url()]);
+    assert_eq!(record.release, RELEASE);
+    assert_eq!(record.source, "Linux 5.4.3 as Tiny Core 11 patches it");
+    let sum = Sha256::of(&official.read(ARCHIVE)).to_string();
+    assert_eq!(record.source_sha256, Some(sum));
+}
+
+#[test]
+fn a_source_without_a_known_sum_is_taken_once_and_then_held_to_it() {
+    let official = Official::new();
+    official.list(&"0".repeat(32));
+    assert!(official.refused(&[]).contains("`--record` fetches the file once"));
+    // Tiny Core publishes the sum of the configuration, if only by md5.
+    let said = official.refused(&["--record"]);
+    assert!(
+        said.contains(&"0".repeat(32)) && said.contains("correct the sum"),
+        "{said}"
+    );
+    official.list(&hex(&md5::Md5::digest(official.read(OFFICIAL_CONFIG))));
+    official.built(&["--record"]);
+    let lock = fs::read_to_string(official.bench.path("project/tcforge.lock")).unwrap();
+    for name in [ARCHIVE, OFFICIAL_CONFIG] {
+        let sum = Sha256::of(&official.read(name)).to_string();
+        assert!(lock.contains(&sum), "{name}: {lock}");
+    }
+    official.built(&["--offline"]);
+    // Another file of that name is not what was recorded.
+    fs::write(official.bench.path(ARCHIVE), "another").unwrap();
+    fs::remove_dir_all(official.bench.path("cache")).unwrap();
+    let said = official.refused(&[]);
+    assert!(said.contains(ARCHIVE), "{said}");
+}
+
 /// An image has the kernel's own extensions: those that something names, and those
 /// that are to be loaded anyway.
 #[test]
@@ -660,68 +781,4 @@ fn make_image(bench: &Bench, extensions: &str) -> Output {
         .arg("--offline")
         .output()
         .unwrap()
-}
-
-/// The real thing, as small as it gets: Linux 5.10 with four modules. Kept between
-/// runs, by what it is made from.
-#[test]
-fn a_real_kernel_is_built_from_debians_source() {
-    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/kernel/tiny.config");
-    let inputs = [
-        include_str!("../../../src/kernel/build/make.rs"),
-        include_str!("../../../src/kernel/build/result.rs"),
-        include_str!("../../../src/kernel/build/source.rs"),
-        include_str!("../../../kernel/build/extensions.toml"),
-        include_str!("../../../kernel/build/sources.toml"),
-        include_str!("tiny.config"),
-    ];
-    let key = Sha256::of(inputs.concat().as_bytes()).to_string();
-    let made = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .join("kernels")
-        .join(&key[..16]);
-    let made = made.to_str().unwrap();
-    if Record::read(Path::new(made)).unwrap().is_none() {
-        let work = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let args = [
-            "kernel",
-            "build",
-            "--source",
-            "debian:linux-source-5.10",
-            "--as-is",
-            "--json",
-            "--out",
-            made,
-            "--config",
-            config.to_str().unwrap(),
-            "--work",
-            work.path().to_str().unwrap(),
-        ];
-        let output = tcforge(Path::new("."), &args);
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        let told: Json = json(&output);
-        assert_eq!(told["release"], "5.10.223-tiny");
-    }
-    let record = Record::read(Path::new(made)).unwrap().unwrap();
-    assert_eq!(record.mismatch(Path::new(made)).unwrap(), None);
-    let places: Vec<_> = record
-        .modules
-        .iter()
-        .map(|module| (module.path.as_str(), module.file.as_str()))
-        .collect();
-    assert_eq!(
-        places,
-        [
-            ("kernel/fs/exportfs/exportfs.ko.gz", "modules64.gz"),
-            ("kernel/fs/overlayfs/overlay.ko.gz", "overlay-5.10.223-tiny.tcz"),
-            ("kernel/lib/crc-itu-t.ko.gz", "modules64.gz"),
-            ("kernel/lib/crc7.ko.gz", "modules64.gz"),
-        ]
-    );
-    assert_eq!(
-        tcforge::image::base::release_of(&Path::new(made).join("vmlinuz64")).unwrap(),
-        "5.10.223-tiny"
-    );
-    // Nothing of where it was built.
-    let image = fs::read(Path::new(made).join("vmlinuz64")).unwrap();
-    assert!(bstr::ByteSlice::find(&image[..], b"(tc@box) #1").is_some());
 }
