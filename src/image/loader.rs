@@ -27,13 +27,14 @@ pub(super) const FOLDER: &str = "boot/grub";
 /// The serial number of the partition that UEFI boots from: any, but always the
 /// same.
 const FAT_SERIAL: &str = "54434647";
-/// What a FAT of this size needs besides its files, in bytes.
-const FAT_OVERHEAD: u64 = 8 * 1024;
+/// What a FAT needs besides its files, in bytes: its own sectors, three directories,
+/// and two tables with 12 bits for each cluster of 512 bytes.
+const FAT_OVERHEAD: u64 = 4096;
+const FAT_TABLES: u64 = 2 * 12 / 8;
 /// A FAT as small as that: sectors to a cluster, sectors of its top directory.
 const FAT_SMALL: [&str; 4] = ["-c", "1", "-r", "1"];
-/// Its shape: heads, and sectors of 512 bytes on each. The smallest cylinder that
-/// is whole in the ISO's blocks of 2048.
-const FAT_SHAPE: (u64, u64) = (2, 8);
+/// Bytes of a block of the ISO, of which the partition has whole ones.
+const BLOCK: u64 = 2048;
 
 /// The programs and files that [`Loader`] needs.
 pub(super) const NEEDED: [&str; 6] = ["grub-mkimage", "mformat", "mmd", "mcopy", MBR, KERNEL];
@@ -60,8 +61,8 @@ impl Loader<'_> {
         let (program, image) = (self.folder.join("grub.efi"), self.folder.join("efi.img"));
         self.grub("x86_64-efi", EFI_MODULES, &self.menu.efi, &program)?;
         let length = fs::metadata(&program).map_err(reading(&program))?.len();
-        let (heads, sectors) = FAT_SHAPE;
-        let size = (length + FAT_OVERHEAD).next_multiple_of(heads * sectors * 512);
+        let tables = length / 512 * FAT_TABLES;
+        let size = (length + tables + FAT_OVERHEAD).next_multiple_of(BLOCK);
         File::create(&image)
             .and_then(|file| file.set_len(size))
             .map_err(writing(&image))?;
