@@ -42,7 +42,7 @@ load_modules() {
 
 check_overlay() {
     grep -qw overlay /proc/filesystems ||
-        warn "this kernel has no overlay file system: containers will not start"
+        warn "this kernel has no overlay file system: containers start with --snapshotter native alone"
 }
 
 # Both are large and lie compressed on a slow disk: they are read while the rest
