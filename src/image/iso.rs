@@ -32,6 +32,7 @@ const EFI_IMAGE: &str = "boot/grub/efi.img";
 
 /// FAT knows no time before 1980.
 pub(super) const FAT_BEGINS: u32 = 315_532_800;
+
 /// Everything that an ISO is made of.
 pub struct Parts<'a> {
     /// Menu templates.
