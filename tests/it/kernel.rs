@@ -2,6 +2,8 @@
 //! lists, and taken through the source of Debian's kernel.
 
 mod build;
+#[path = "../shared/official.rs"]
+mod official;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,6 +20,7 @@ use tcforge::progress::Silent;
 use tcforge::project::Project;
 
 use crate::cli::{stderr, stdout, tcforge};
+use official::OFFICIAL;
 
 /// Bullseye's 5.10 is the nearest to Tiny Core's 5.4 that a Debian mirror has.
 /// Not from the security suite: that one drops older versions.
@@ -141,54 +144,6 @@ fn with_status<'a>(report: &'a Json, status: &str) -> BTreeSet<&'a str> {
         .map(|one| one["name"].as_str().unwrap())
         .collect()
 }
-
-/// What Tiny Core 11's own configuration lacks of each list.
-const OFFICIAL: [(&str, &[&str]); 4] = [
-    (
-        "ext3-xattr",
-        &[
-            "EXT3_FS",
-            "EXT3_FS_POSIX_ACL",
-            "EXT3_FS_SECURITY",
-            "EXT4_FS_POSIX_ACL",
-            "EXT4_FS_SECURITY",
-            "TMPFS_POSIX_ACL",
-        ],
-    ),
-    (
-        "containers",
-        &[
-            "BLK_DEV_THROTTLING",
-            "CFS_BANDWIDTH",
-            "CGROUP_BPF",
-            "EXT4_FS_POSIX_ACL",
-            "EXT4_FS_SECURITY",
-            "IP_VS",
-            "MEMCG",
-            "MEMCG_SWAP",
-            "NETFILTER_XT_MATCH_IPVS",
-            "OVERLAY_FS",
-        ],
-    ),
-    (
-        "vps",
-        &[
-            "E1000",
-            "E1000E",
-            "ENA_ETHERNET",
-            "FUSION_SPI",
-            "GVE",
-            "HYPERV",
-            "HYPERV_NET",
-            "HYPERV_STORAGE",
-            "SCSI_FC_ATTRS",
-            "VIRTIO_BLK",
-            "VIRTIO_NET",
-            "VMXNET3",
-        ],
-    ),
-    ("tinycore", &[]),
-];
 
 /// The same of the kernel's own configuration, `make defconfig` of 5.10.
 const DEFCONFIG: [(&str, &[&str]); 4] = [
