@@ -2,21 +2,23 @@
 //! to a disk.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use super::appliance::Appliance;
 use super::base::BootBase;
 use super::closure::Extension;
 use super::description::{self, Description};
+use super::disk::{Disk, DiskError, DiskFile, EfiFile};
 use super::initrd::{InitrdError, Part, Tree};
-use super::loader::{self, Loader};
-use super::menu::{Disk, Menu, MenuError};
-use super::tools::{self, ToolError, Tools};
+use super::loader::{self, Loaders};
+use super::menu::{self, Menu, MenuError};
+use super::tools::{ToolError, Tools};
 use crate::digest::{Sha256, Sha256Writer};
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::scratch::{self, Scratch};
+use crate::stage::Content;
 
 /// The volume's name, which `waitusb` waits for.
 pub const VOLUME: &str = "TCFORGE";
@@ -26,12 +28,14 @@ const KERNEL: &str = "boot/vmlinuz64";
 const ROOT: &str = "boot/corepure64.gz";
 /// What makes them an appliance.
 const OVERLAY: &str = "boot/tcforge.gz";
-/// What BIOS and UEFI start.
-const BIOS_IMAGE: &str = "boot/grub/bios.img";
-const EFI_IMAGE: &str = "boot/grub/efi.img";
-
-/// FAT knows no time before 1980.
-pub(super) const FAT_BEGINS: u32 = 315_532_800;
+const OPTIONAL: &str = "cde/optional";
+/// What BIOS starts.
+const GRUB: &str = "boot/grub/bios.img";
+/// What UEFI starts, and what that boots, on a partition of its own.
+const EFI_PROGRAM: &str = "EFI/BOOT/BOOTX64.EFI";
+const EFI_KERNEL: &str = "BOOT/VMLINUZ";
+const EFI_ROOT: &str = "BOOT/COREPURE.GZ";
+const EFI_OVERLAY: &str = "BOOT/TCFORGE.GZ";
 
 /// Everything that an ISO is made of.
 pub struct Parts<'a> {
@@ -83,6 +87,10 @@ pub enum IsoError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Tool(#[from] ToolError),
+    /// The disk could not be written.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Disk(#[from] DiskError),
     /// A file could not be read or written.
     #[error("cannot {action} `{}`", path.display())]
     #[diagnostic(help("check the path, and whether the disk that it lies on has room"))]
@@ -116,26 +124,28 @@ impl Parts<'_> {
     pub fn write(&self, out: &Path) -> Result<Iso, IsoError> {
         let tools = Tools::new(self.project, self.time)?;
         // Before the long work.
-        for name in ["xorriso"].iter().chain(&loader::NEEDED) {
+        for name in loader::NEEDED {
             tools.find(name)?;
         }
         // The outside programs run in a folder of their own.
         let whole = std::path::absolute(out).map_err(writing(out))?;
         let scratch = Scratch::in_dir(&whole).map_err(writing(out))?;
-        let mut tree = DiskTree::new(scratch.path().join("tree"));
-        tree.add_host(KERNEL, &self.base.kernel.image)?;
-        self.write_initrds(&mut tree)?;
-        self.add_extensions(&mut tree)?;
-        let content_size = tree.size;
-        self.add_description(&mut tree)?;
-        self.add_boot_loaders(&mut tree, &tools)?;
+        let loaders = Loaders {
+            tools: &tools,
+            folder: scratch.path(),
+            cache: self.cache,
+        };
+        let mut files = Files::new(scratch.path());
+        self.add_kernel(&mut files)?;
+        self.add_initrds(&mut files)?;
+        self.add_extensions(&mut files);
+        let content_size = files.list.iter().map(DiskFile::len).sum();
+        self.add_description(&mut files)?;
         let made = scratch.path().join("made.iso");
-        self.write_iso(&tree, &tools, &made)?;
-        // Not synced to the disk: that takes longer than making it again.
-        let mut file = File::open(&made).map_err(reading(&made))?;
-        let (sha256, size) = Sha256::of_reader(&mut file).map_err(reading(&made))?;
+        let (size, sha256) = self.write_disk(files, &loaders, &made)?;
         let path = out.join(format!("{}.iso", self.appliance.name));
         let _all_or_nothing = scratch::hold_interrupts();
+        // Not synced to the disk: that takes longer than making it again.
         fs::rename(&made, &path).map_err(writing(&path))?;
         Ok(Iso {
             path,
@@ -145,7 +155,23 @@ impl Parts<'_> {
         })
     }
 
-    fn write_initrds(&self, tree: &mut DiskTree) -> Result<(), IsoError> {
+    fn add_kernel(&self, files: &mut Files<'_>) -> Result<(), IsoError> {
+        let kernel = &self.base.kernel;
+        files.add_host(KERNEL, &kernel.image)?;
+        let mut begin = [0; 2];
+        let mut file = File::open(&kernel.image).map_err(reading(&kernel.image))?;
+        file.read_exact(&mut begin).map_err(reading(&kernel.image))?;
+        // With CONFIG_EFI_STUB it is a program of UEFI, too.
+        if begin != *b"MZ" {
+            self.progress.note(&format!(
+                "the kernel {} has no CONFIG_EFI_STUB: UEFI cannot start the image, BIOS can",
+                kernel.release
+            ));
+        }
+        Ok(())
+    }
+
+    fn add_initrds(&self, files: &mut Files<'_>) -> Result<(), IsoError> {
         let _task = self.progress.start("initrd", None);
         let mut parts: Vec<_> = self.base.root.iter().map(PartRef::of).collect();
         let modules = Tree {
@@ -155,12 +181,12 @@ impl Parts<'_> {
         if !modules.stage.is_empty() {
             parts.push(PartRef::Tree(&modules));
         }
-        self.add_initrd(tree, ROOT, &parts)?;
-        self.add_initrd(tree, OVERLAY, &[PartRef::Tree(self.overlay)])
+        self.add_initrd(files, ROOT, &parts)?;
+        self.add_initrd(files, OVERLAY, &[PartRef::Tree(self.overlay)])
     }
 
-    fn add_initrd(&self, tree: &mut DiskTree, path: &str, parts: &[PartRef<'_>]) -> Result<(), IsoError> {
-        let host = tree.place(path)?;
+    fn add_initrd(&self, files: &mut Files<'_>, path: &str, parts: &[PartRef<'_>]) -> Result<(), IsoError> {
+        let host = files.place();
         let file = File::create_new(&host).map_err(writing(&host))?;
         let mut out = Sha256Writer::new(file);
         for part in parts {
@@ -174,99 +200,89 @@ impl Parts<'_> {
         }
         out.flush().map_err(writing(&host))?;
         let (sum, size, _) = out.finish();
-        tree.add_summed(path, &host, size, sum);
+        files.add(path, Content::host(host, size), sum);
         Ok(())
     }
 
-    fn add_extensions(&self, tree: &mut DiskTree) -> Result<(), IsoError> {
+    /// Extensions come last: a disk whose end is missing boots, and knows what is
+    /// missing.
+    fn add_extensions(&self, files: &mut Files<'_>) {
         let mut names = String::new();
         for extension in self.extensions {
-            let path = format!("cde/optional/{}", extension.name);
-            tree.add_summed(&path, &extension.image, extension.size, extension.sha256);
             for (suffix, bytes) in &extension.side {
-                tree.add_bytes(&format!("{path}.{suffix}"), bytes)?;
+                files.add_bytes(&format!("{OPTIONAL}/{}.{suffix}", extension.name), bytes.clone());
             }
             names += &format!("{}\n", extension.name);
         }
-        tree.add_bytes("cde/onboot.lst", names.as_bytes())
+        files.add_bytes("cde/onboot.lst", names);
+        for extension in self.extensions {
+            let image = Content::host(&extension.image, extension.size);
+            files.add(&format!("{OPTIONAL}/{}", extension.name), image, extension.sha256);
+        }
     }
 
-    fn add_description(&self, tree: &mut DiskTree) -> Result<(), IsoError> {
+    fn add_description(&self, files: &mut Files<'_>) -> Result<(), IsoError> {
         let path = Path::new(description::FILE);
         let json = self
             .description
             .to_json()
             .map_err(io::Error::from)
             .map_err(writing(path))?;
-        tree.add_bytes(description::FILE, json.as_bytes())
-    }
-
-    fn add_boot_loaders(&self, tree: &mut DiskTree, tools: &Tools) -> Result<(), IsoError> {
-        // Of a machine's disks only one has this very content.
-        let marker = format!("boot/tcforge/{}", &tree.identity().to_string()[..32]);
-        let kernel = format!("/{KERNEL}");
-        let (root, overlay, marked) = (format!("/{ROOT}"), format!("/{OVERLAY}"), format!("/{marker}"));
-        let disk = Disk {
-            kernel: &kernel,
-            initrds: &[&root, &overlay],
-            marker: &marked,
-        };
-        let menu = Menu::render(self.project, self.appliance, &disk)?;
-        tree.add_bytes(&marker, self.base.title.as_bytes())?;
-        tree.add_bytes(&format!("{}/grub.cfg", loader::FOLDER), menu.config.as_bytes())?;
-        let folder = tree.folder.clone();
-        let loader = Loader {
-            tools,
-            menu: &menu,
-            folder: &folder,
-            time: self.time,
-        };
-        for (path, bytes) in loader.efi_modules()? {
-            tree.add_bytes(&path, &bytes)?;
-        }
-        tree.add_host(BIOS_IMAGE, &loader.bios_image()?)?;
-        tree.add_host(EFI_IMAGE, &loader.efi_image()?)
-    }
-
-    fn write_iso(&self, tree: &DiskTree, tools: &Tools, made: &Path) -> Result<(), IsoError> {
-        let _task = self.progress.start("ISO", Some(tree.size));
-        let paths = tree.folder.join("paths");
-        let weights = tree.folder.join("weights");
-        fs::write(&paths, tree.grafts()).map_err(writing(&paths))?;
-        fs::write(&weights, tree.weights()).map_err(writing(&weights))?;
-        let mut command = tools.command("xorriso", &tree.folder)?;
-        command.args(["-as", "mkisofs", "-quiet", "-volid", VOLUME]);
-        command.args(["-rational-rock", "-no-pad", "-graft-points"]);
-        // Owners, modes and times are the same on every machine.
-        command.args([
-            "-uid",
-            "0",
-            "-gid",
-            "0",
-            "-dir-mode",
-            "0555",
-            "-file-mode",
-            "0444",
-        ]);
-        // xorriso takes 0 for the present time.
-        let time = format!("={}", self.time.max(1));
-        command.arg("--set_all_file_dates").arg(time);
-        command.arg("--sort-weight-list").arg(&weights);
-        command.args(["-eltorito-boot", BIOS_IMAGE]);
-        command.args(["-eltorito-catalog", &format!("{}/boot.cat", loader::FOLDER)]);
-        command.args(["-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]);
-        command
-            .args(["--grub2-boot-info", "--grub2-mbr"])
-            .arg(tools.find(loader::MBR)?);
-        command.args(["-eltorito-alt-boot", "-e", EFI_IMAGE, "-no-emul-boot"]);
-        // As a disk: a GPT with the partition for UEFI, before it an MBR that some
-        // BIOSes only start if a partition is active. A whole cylinder would be a MiB.
-        command.args(["-efi-boot-part", "--efi-boot-image", "--protective-msdos-label"]);
-        command.args(["--mbr-force-bootable", "-partition_cyl_align", "off"]);
-        // Through a pipe, which could be summed meanwhile, xorriso takes six times as long.
-        command.arg("-output").arg(made).arg("-path-list").arg(&paths);
-        tools::run(&mut command)?;
+        files.add_bytes(description::FILE, json);
         Ok(())
+    }
+
+    /// Adds what boots the files, and writes all of it: its size and sum.
+    fn write_disk(
+        &self,
+        mut files: Files<'_>,
+        loaders: &Loaders<'_>,
+        made: &Path,
+    ) -> Result<(u64, Sha256), IsoError> {
+        let identity = files.identity();
+        // Of a machine's disks only one has this very content.
+        let marker = format!("boot/tcforge/{}", &identity.to_string()[..32]);
+        let menu = self.menu(&marker)?;
+        files.add_bytes(&marker, self.base.title.clone());
+        files.add_bytes(GRUB, loaders.grub(&menu)?);
+        files.add_bytes(&format!("{}/grub.cfg", loader::FOLDER), menu.grub);
+        let mut efi = vec![(EFI_PROGRAM.to_owned(), EfiFile::Own(loaders.systemd_boot()?))];
+        let own = |(path, text): (String, String)| (path, EfiFile::Own(text.into_bytes()));
+        efi.extend(menu.efi.into_iter().map(own));
+        for (path, on_cd) in [(EFI_KERNEL, KERNEL), (EFI_ROOT, ROOT), (EFI_OVERLAY, OVERLAY)] {
+            efi.push((path.to_owned(), EfiFile::Shared(on_cd)));
+        }
+        files.list.sort_by_key(|file| file.path.ends_with(".tcz"));
+        let disk = Disk {
+            volume: VOLUME,
+            time: self.time,
+            files: &files.list,
+            mbr: &loaders.mbr()?,
+            bios: GRUB,
+            efi: &efi,
+            identity,
+        };
+        let _task = self.progress.start("ISO", None);
+        let mut out = File::create_new(made).map_err(writing(made))?;
+        Ok(disk.write(&mut out)?)
+    }
+
+    fn menu(&self, marker: &str) -> Result<Menu, IsoError> {
+        let slash = |path: &str| format!("/{path}");
+        let [kernel, root, overlay] = [KERNEL, ROOT, OVERLAY].map(slash);
+        let [efi_kernel, efi_root, efi_overlay] = [EFI_KERNEL, EFI_ROOT, EFI_OVERLAY].map(slash);
+        let disk = menu::Disk {
+            cd: menu::Paths {
+                kernel: &kernel,
+                initrds: &[&root, &overlay],
+            },
+            marker: &slash(marker),
+            efi: menu::Paths {
+                kernel: &efi_kernel,
+                initrds: &[&efi_root, &efi_overlay],
+            },
+        };
+        Ok(Menu::render(self.project, self.appliance, &disk)?)
     }
 }
 
@@ -286,33 +302,23 @@ impl<'a> PartRef<'a> {
 }
 
 /// What goes on the disk, and the folder where what is made for it lies.
-struct DiskTree {
-    folder: PathBuf,
-    files: Vec<DiskFile>,
-    size: u64,
+struct Files<'a> {
+    folder: &'a Path,
+    list: Vec<DiskFile>,
 }
 
-/// A file on the disk: its path there, without a slash in front, and here.
-struct DiskFile {
-    path: String,
-    host: PathBuf,
-    sha256: Sha256,
-}
-
-impl DiskTree {
-    fn new(folder: PathBuf) -> Self {
+impl<'a> Files<'a> {
+    fn new(folder: &'a Path) -> Self {
         Self {
             folder,
-            files: Vec::new(),
-            size: 0,
+            list: Vec::new(),
         }
     }
 
-    fn add_summed(&mut self, path: &str, host: &Path, size: u64, sha256: Sha256) {
-        self.size += size;
-        self.files.push(DiskFile {
+    fn add(&mut self, path: &str, content: Content, sha256: Sha256) {
+        self.list.push(DiskFile {
             path: path.to_owned(),
-            host: std::path::absolute(host).unwrap_or_else(|_| host.to_owned()),
+            content,
             sha256,
         });
     }
@@ -321,63 +327,27 @@ impl DiskTree {
         let (sum, size) = File::open(host)
             .and_then(|mut file| Sha256::of_reader(&mut file))
             .map_err(reading(host))?;
-        self.add_summed(path, host, size, sum);
+        self.add(path, Content::host(host, size), sum);
         Ok(())
     }
 
-    /// Where a file is made, its folder being there.
-    fn place(&self, path: &str) -> Result<PathBuf, IsoError> {
-        let host = self.folder.join(path);
-        let parent = host.parent().unwrap_or(&self.folder);
-        fs::create_dir_all(parent).map_err(writing(parent))?;
-        Ok(host)
+    fn add_bytes(&mut self, path: &str, bytes: impl Into<Vec<u8>>) {
+        let bytes = bytes.into();
+        let sum = Sha256::of(&bytes);
+        self.add(path, Content::bytes(bytes), sum);
     }
 
-    fn add_bytes(&mut self, path: &str, bytes: &[u8]) -> Result<(), IsoError> {
-        let host = self.place(path)?;
-        fs::write(&host, bytes).map_err(writing(&host))?;
-        self.add_summed(path, &host, bytes.len() as u64, Sha256::of(bytes));
-        Ok(())
+    /// Where a file is made.
+    fn place(&self) -> PathBuf {
+        self.folder.join(format!("file-{}", self.list.len()))
     }
 
     /// A sum over all that is there so far.
     fn identity(&self) -> Sha256 {
         let lines = self
-            .files
+            .list
             .iter()
             .map(|file| format!("{} {}\n", file.sha256, file.path));
         Sha256::of(lines.collect::<String>().as_bytes())
-    }
-
-    /// xorriso's list of what comes from where: `=` parts the two, `\` protects.
-    fn grafts(&self) -> Vec<u8> {
-        use std::os::unix::ffi::OsStrExt;
-        let mut list = Vec::new();
-        for file in &self.files {
-            for (bytes, end) in [
-                (file.path.as_bytes(), b'='),
-                (file.host.as_os_str().as_bytes(), b'\n'),
-            ] {
-                for byte in bytes {
-                    if b"=\\".contains(byte) {
-                        list.push(b'\\');
-                    }
-                    list.push(*byte);
-                }
-                list.push(end);
-            }
-        }
-        list
-    }
-
-    /// Where the files' contents lie on the disk would otherwise follow their
-    /// inode numbers on this machine. Extensions come last: a disk whose end is
-    /// missing boots, and knows what is missing.
-    fn weights(&self) -> String {
-        let (last, first): (Vec<_>, Vec<_>) = self.files.iter().partition(|file| file.path.ends_with(".tcz"));
-        let files = first.into_iter().chain(last).rev().enumerate();
-        files
-            .map(|(weight, file)| format!("{weight} /{}\n", file.path))
-            .collect()
     }
 }

@@ -1,122 +1,106 @@
-//! The boot loader: GRUB, for BIOS a file that a CD and a disk start with, for
-//! UEFI a partition, and modules that lie on the disk.
+//! The boot loaders: GRUB for BIOS, made of its modules, and systemd-boot for UEFI,
+//! which is one program.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::initrd::gzip;
-use super::iso::{FAT_BEGINS, IsoError, VOLUME, reading, writing};
-use super::menu::{Grub, Menu};
-use super::tools::{self, ToolError, Tools};
+use super::iso::{IsoError, reading, writing};
+use super::menu::Menu;
+use super::tools::{self, Tools};
+use crate::kept::Kept;
 
 /// What stands at the beginning of a disk, so that BIOS starts GRUB from it.
-pub(super) const MBR: &str = "/usr/lib/grub/i386-pc/boot_hybrid.img";
-/// What GRUB consists of, in Debian's packages, for BIOS and for UEFI.
-const BIOS_MODULES: &str = "/usr/lib/grub/i386-pc";
-const EFI_MODULES: &str = "/usr/lib/grub/x86_64-efi";
-/// Which tell that a package is there.
-const KERNEL: &str = "/usr/lib/grub/x86_64-efi/kernel.img";
+const MBR: &str = "/usr/lib/grub/i386-pc/boot_hybrid.img";
+/// What GRUB consists of besides, in Debian's package.
+const MODULES: &str = "/usr/lib/grub/i386-pc";
+/// Of it, what is in every GRUB for a CD.
+const CORE: [&str; 3] = ["cdboot.img", "kernel.img", "lzma_decompress.img"];
 /// Which module needs which others: `NAME: NAME...`.
 const DEPENDENCIES: &str = "moddep.lst";
+const MKIMAGE: &str = "grub-mkimage";
+/// What UEFI starts.
+const SYSTEMD_BOOT: &str = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi";
 
 /// Where GRUB looks on the disk.
 pub(super) const FOLDER: &str = "boot/grub";
 
-/// The serial number of the partition that UEFI boots from: any, but always the
-/// same.
-const FAT_SERIAL: &str = "54434647";
-/// What a FAT needs besides its files, in bytes: its own sectors, three directories,
-/// and two tables with 12 bits for each cluster of 512 bytes.
-const FAT_OVERHEAD: u64 = 4096;
-const FAT_TABLES: u64 = 2 * 12 / 8;
-/// A FAT as small as that: sectors to a cluster, sectors of its top directory.
-const FAT_SMALL: [&str; 4] = ["-c", "1", "-r", "1"];
-/// Bytes of a block of the ISO, of which the partition has whole ones.
-const BLOCK: u64 = 2048;
+/// The programs and files that are needed here.
+pub(super) const NEEDED: [&str; 3] = [MKIMAGE, MBR, SYSTEMD_BOOT];
 
-/// The programs and files that [`Loader`] needs.
-pub(super) const NEEDED: [&str; 6] = ["grub-mkimage", "mformat", "mmd", "mcopy", MBR, KERNEL];
-
-/// Makes the parts of a boot loader, in a folder.
-pub(super) struct Loader<'a> {
+/// Takes the boot loaders from where they are installed.
+pub(super) struct Loaders<'a> {
     pub(super) tools: &'a Tools,
-    pub(super) menu: &'a Menu,
+    /// A folder to work in.
     pub(super) folder: &'a Path,
-    /// Seconds since 1970.
-    pub(super) time: u32,
+    /// Where what takes long to make is kept.
+    pub(super) cache: Option<&'a Path>,
 }
 
-impl Loader<'_> {
-    /// What BIOS starts, from a CD or by the [`MBR`].
-    pub(super) fn bios_image(&self) -> Result<PathBuf, IsoError> {
-        let image = self.folder.join("bios.img");
-        self.grub("i386-pc-eltorito", BIOS_MODULES, &self.menu.bios, &image)?;
-        Ok(image)
+impl Loaders<'_> {
+    /// The MBR that starts what [`Loaders::grub`] gives.
+    pub(super) fn mbr(&self) -> Result<Vec<u8>, IsoError> {
+        read(self.tools.find(MBR)?)
     }
 
-    /// The partition that UEFI boots from: a FAT with GRUB in it.
-    pub(super) fn efi_image(&self) -> Result<PathBuf, IsoError> {
-        let (program, image) = (self.folder.join("grub.efi"), self.folder.join("efi.img"));
-        self.grub("x86_64-efi", EFI_MODULES, &self.menu.efi, &program)?;
-        let length = fs::metadata(&program).map_err(reading(&program))?.len();
-        let tables = length / 512 * FAT_TABLES;
-        let size = (length + tables + FAT_OVERHEAD).next_multiple_of(BLOCK);
-        File::create(&image)
-            .and_then(|file| file.set_len(size))
-            .map_err(writing(&image))?;
-        let fat = |name: &str| -> Result<_, ToolError> {
-            let mut command = self.tools.command(name, self.folder)?;
-            let time = self.time.max(FAT_BEGINS).to_string();
-            command.env("SOURCE_DATE_EPOCH", time).arg("-i").arg(&image);
-            Ok(command)
+    /// What UEFI starts.
+    pub(super) fn systemd_boot(&self) -> Result<Vec<u8>, IsoError> {
+        read(self.tools.find(SYSTEMD_BOOT)?)
+    }
+
+    /// What BIOS starts, from a CD or by the MBR.
+    pub(super) fn grub(&self, menu: &Menu) -> Result<Vec<u8>, IsoError> {
+        let Some(cache) = self.cache else {
+            return self.make_grub(menu);
         };
-        let sectors = (size / 512).to_string();
-        tools::run(
-            fat("mformat")?
-                .args(["-T", &sectors, "-h", "16", "-s", "63"])
-                .args(FAT_SMALL)
-                .args(["-N", FAT_SERIAL, "-v", VOLUME, "::"]),
-        )?;
-        tools::run(fat("mmd")?.args(["::/EFI", "::/EFI/BOOT"]))?;
-        tools::run(fat("mcopy")?.arg(&program).arg("::/EFI/BOOT/BOOTX64.EFI"))?;
-        Ok(image)
+        let mut inputs = vec![read(self.tools.find(MKIMAGE)?)?, menu.early.clone().into_bytes()];
+        for file in self.parts(menu)? {
+            inputs.push(file.as_os_str().as_encoded_bytes().to_vec());
+            inputs.push(read(file)?);
+        }
+        let inputs: Vec<_> = inputs.iter().map(Vec::as_slice).collect();
+        let kept = Kept::new(cache, "grub", "img", &inputs);
+        if let Some(bytes) = kept.load().map_err(reading(&kept.path()))? {
+            return Ok(bytes);
+        }
+        let made = self.make_grub(menu)?;
+        kept.keep(|file| file.write_all(&made))
+            .map_err(writing(&kept.path()))?;
+        Ok(made)
     }
 
-    /// The modules that GRUB for UEFI loads: where on the disk, and compressed, which
-    /// GRUB sees by itself.
-    pub(super) fn efi_modules(&self) -> Result<Vec<(String, Vec<u8>)>, IsoError> {
-        let folder = Path::new(EFI_MODULES);
+    /// The files that GRUB is made of.
+    fn parts(&self, menu: &Menu) -> Result<Vec<PathBuf>, IsoError> {
+        let folder = Path::new(MODULES);
         let list = folder.join(DEPENDENCIES);
         let list = fs::read_to_string(&list).map_err(reading(&list))?;
-        let Grub { core, modules, .. } = &self.menu.efi;
-        let within = closure(core, &list);
-        let beside = closure(modules, &list);
-        let compressed = beside.difference(&within).map(|name| {
-            let file = folder.join(format!("{name}.mod"));
-            let bytes = fs::read(&file).and_then(|bytes| compress(&bytes));
-            let bytes = bytes.map_err(reading(&file))?;
-            Ok((format!("{FOLDER}/x86_64-efi/{name}.mod"), bytes))
-        });
-        compressed.collect()
+        let modules = closure(&menu.modules, &list);
+        let core = CORE.map(|name| folder.join(name));
+        let modules = modules.into_iter().map(|name| folder.join(format!("{name}.mod")));
+        Ok(core.into_iter().chain(modules).collect())
     }
 
-    fn grub(&self, format: &str, modules: &str, grub: &Grub, out: &Path) -> Result<(), IsoError> {
-        let early = self.folder.join("early.cfg");
-        fs::write(&early, &grub.early).map_err(writing(&early))?;
-        let mut command = self.tools.command("grub-mkimage", self.folder)?;
+    fn make_grub(&self, menu: &Menu) -> Result<Vec<u8>, IsoError> {
+        let (early, image) = (self.folder.join("early.cfg"), self.folder.join("grub.img"));
+        fs::write(&early, &menu.early).map_err(writing(&early))?;
+        let mut command = self.tools.command(MKIMAGE, self.folder)?;
         command
-            .arg(format!("--format={format}"))
+            .arg("--format=i386-pc-eltorito")
             .arg(format!("--prefix=/{FOLDER}"))
-            .args(["--directory", modules])
+            .args(["--directory", MODULES])
             .arg("--config")
             .arg(&early)
             .arg("--output")
-            .arg(out)
-            .args(&grub.core);
-        Ok(tools::run(&mut command)?)
+            .arg(&image)
+            .args(&menu.modules);
+        tools::run(&mut command)?;
+        read(image)
     }
+}
+
+fn read(path: PathBuf) -> Result<Vec<u8>, IsoError> {
+    fs::read(&path).map_err(reading(&path))
 }
 
 /// Modules and all that they need, by GRUB's own list.
@@ -131,14 +115,6 @@ fn closure<'a>(modules: &'a [String], list: &'a str) -> BTreeSet<&'a str> {
         }
     }
     all
-}
-
-fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
-    let mut out = Vec::new();
-    let mut writer = gzip::Writer::new(&mut out);
-    writer.write_all(bytes)?;
-    writer.finish()?;
-    Ok(out)
 }
 
 #[cfg(test)]

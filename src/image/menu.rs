@@ -1,4 +1,4 @@
-//! The boot menu: GRUB's, for BIOS and UEFI alike.
+//! The boot menu: GRUB's for BIOS, systemd-boot's for UEFI, with the same entries.
 
 use serde::Deserialize;
 
@@ -13,26 +13,17 @@ const COMMAND_LINE: usize = 2048;
 /// Entries and settings of the menu.
 const MENU: &str = "iso/menu/menu.toml";
 
-/// The menu of an image.
+/// The menus of an image.
 #[derive(Debug, Clone)]
 pub struct Menu {
-    /// `grub.cfg`
-    pub config: String,
-    /// GRUB for BIOS.
-    pub bios: Grub,
-    /// GRUB for UEFI.
-    pub efi: Grub,
-}
-
-/// What a GRUB consists of.
-#[derive(Debug, Clone)]
-pub struct Grub {
-    /// The script that it begins with.
+    /// GRUB's: `grub.cfg`.
+    pub grub: String,
+    /// The script that GRUB begins with: it finds the disk.
     pub early: String,
-    /// Modules that are built in.
-    pub core: Vec<String>,
-    /// Modules that it loads from the disk.
+    /// What GRUB consists of.
     pub modules: Vec<String>,
+    /// systemd-boot's: files of its partition, by their paths there.
+    pub efi: Vec<(String, String)>,
 }
 
 /// Why there is no menu.
@@ -70,16 +61,6 @@ struct Settings {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct GrubSettings {
-    core: Vec<String>,
-    modules: Vec<String>,
-    bios: Modules,
-    efi: Modules,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Modules {
-    core: Vec<String>,
     modules: Vec<String>,
 }
 
@@ -93,76 +74,76 @@ struct Entry {
     without: Vec<String>,
 }
 
-/// What the menu boots: paths on the disk.
+/// What the menus boot.
 pub struct Disk<'a> {
+    /// Its paths on the CD, which GRUB reads.
+    pub cd: Paths<'a>,
+    /// A file there that only this disk has.
+    pub marker: &'a str,
+    /// Its paths on the partition of UEFI.
+    pub efi: Paths<'a>,
+}
+
+/// What is booted: paths, each with a slash in front.
+pub struct Paths<'a> {
     /// The kernel.
     pub kernel: &'a str,
     /// The initrds, in order.
     pub initrds: &'a [&'a str],
-    /// A file that only this disk has.
-    pub marker: &'a str,
 }
 
 impl Menu {
     /// Renders the menus of an appliance.
     pub fn render(project: &Project, appliance: &Appliance, disk: &Disk<'_>) -> Result<Self, MenuError> {
         let settings: Settings = project.read_toml(MENU)?;
-        let mut entries = Vec::new();
-        for entry in &settings.entries {
-            let codes = command_line(&settings, entry, appliance);
-            if codes.len() >= COMMAND_LINE {
-                return Err(MenuError::TooLong {
-                    entry: entry.name.clone(),
-                    length: codes.len(),
-                });
-            }
-            let title = entry.title.replace("{title}", &appliance.title);
-            let pairs = [("name", entry.name.clone()), ("title", title), ("codes", codes)];
-            entries.push(toml::Value::from(table(
-                pairs.map(|(key, value)| (key, value.into())),
-            )));
+        let entries = entries(&settings, appliance)?;
+        let render = |template: &str, with| render(project, appliance, template, with);
+        let booting = |paths: &Paths<'_>, more: [(&str, toml::Value); 2]| {
+            let initrds: Vec<toml::Value> = paths.initrds.iter().map(|&path| path.into()).collect();
+            let mut with = table(more);
+            with.extend(table([
+                ("kernel", paths.kernel.into()),
+                ("initrds", initrds.into()),
+            ]));
+            with
+        };
+        let seconds = || ("seconds", toml::Value::from(i64::from(settings.seconds)));
+        let all = ("entries", toml::Value::from(entries.clone()));
+        let mut efi = vec![(
+            "LOADER/loader.conf".to_owned(),
+            render("iso/menu/loader.conf", table([seconds(), all.clone()]))?,
+        )];
+        for (number, (entry, values)) in settings.entries.iter().zip(entries).enumerate() {
+            let number = ("number", toml::Value::from(number as i64));
+            let with = booting(&disk.efi, [number, ("entry", values.into())]);
+            let path = format!("LOADER/ENTRIES/{}.conf", entry.name);
+            efi.push((path, render("iso/menu/entry.conf", with)?));
         }
-        let initrds: Vec<toml::Value> = disk.initrds.iter().map(|&path| path.into()).collect();
-        let with = [
-            ("seconds", i64::from(settings.seconds).into()),
-            ("entries", entries.into()),
-            ("kernel", disk.kernel.into()),
-            ("initrds", initrds.into()),
-        ];
-        let GrubSettings {
-            core,
-            modules,
-            bios,
-            efi,
-        } = settings.grub;
-        let within = [&core[..], &bios.core, &modules, &bios.modules].concat();
-        let (core, modules) = ([core, efi.core].concat(), [modules, efi.modules].concat());
+        let found = table([("marker", disk.marker.into())]);
         Ok(Self {
-            config: render(project, appliance, "iso/menu/grub.cfg", table(with))?,
-            bios: Grub::new(project, appliance, disk, within, Vec::new())?,
-            efi: Grub::new(project, appliance, disk, core, modules)?,
+            grub: render("iso/menu/grub.cfg", booting(&disk.cd, [seconds(), all]))?,
+            early: render("iso/menu/early.cfg", found)?,
+            modules: settings.grub.modules,
+            efi,
         })
     }
 }
 
-impl Grub {
-    fn new(
-        project: &Project,
-        appliance: &Appliance,
-        disk: &Disk<'_>,
-        core: Vec<String>,
-        modules: Vec<String>,
-    ) -> Result<Self, MenuError> {
-        let with = [
-            ("marker", disk.marker.into()),
-            ("modules", modules.clone().into()),
-        ];
-        Ok(Self {
-            early: render(project, appliance, "iso/menu/early.cfg", table(with))?,
-            core,
-            modules,
-        })
-    }
+/// The entries as the templates have them.
+fn entries(settings: &Settings, appliance: &Appliance) -> Result<Vec<toml::Table>, MenuError> {
+    let values = |entry: &Entry| {
+        let codes = command_line(settings, entry, appliance);
+        if codes.len() >= COMMAND_LINE {
+            return Err(MenuError::TooLong {
+                entry: entry.name.clone(),
+                length: codes.len(),
+            });
+        }
+        let title = entry.title.replace("{title}", &appliance.title);
+        let pairs = [("name", entry.name.clone()), ("title", title), ("codes", codes)];
+        Ok(table(pairs.map(|(key, value)| (key, value.into()))))
+    };
+    settings.entries.iter().map(values).collect()
 }
 
 fn render(
@@ -206,9 +187,15 @@ mod tests {
         let project = Project::built_in();
         let appliance = Appliance::parse("box", &SourceFile::new("box.toml", &text), &project).unwrap();
         let disk = Disk {
-            kernel: "/boot/vmlinuz64",
-            initrds: &["/boot/a.gz", "/boot/b.gz"],
+            cd: Paths {
+                kernel: "/boot/vmlinuz64",
+                initrds: &["/boot/a.gz", "/boot/b.gz"],
+            },
             marker: "/boot/tcforge/1",
+            efi: Paths {
+                kernel: "/BOOT/VMLINUZ",
+                initrds: &["/BOOT/A.GZ", "/BOOT/B.GZ"],
+            },
         };
         Menu::render(&project, &appliance, &disk)
     }
@@ -221,26 +208,40 @@ mod tests {
             "loglevel=3 no_timer_check noembed console=ttyS0,115200 console=tty0 base norestore\n",
         ] {
             let line = format!("    linux /boot/vmlinuz64 {codes}");
-            assert!(menu.config.contains(&line), "{}", menu.config);
+            assert!(menu.grub.contains(&line), "{}", menu.grub);
         }
-        assert!(menu.config.contains("initrd /boot/a.gz /boot/b.gz\n"));
+        assert!(menu.grub.contains("initrd /boot/a.gz /boot/b.gz\n"));
         assert!(
-            menu.config
+            menu.grub
                 .contains(r"menuentry 'It'\''s mine, serial console' --id serial {")
         );
     }
 
     #[test]
-    fn what_lies_on_the_disk_is_loaded_from_it() {
-        let Menu { bios, efi, .. } = menu("").unwrap();
+    fn grub_finds_the_disk() {
+        let menu = menu("").unwrap();
         let found = "--set=root /boot/tcforge/1\nset prefix=($root)/boot/grub\n";
-        assert!(bios.early.ends_with(found), "{}", bios.early);
-        assert_eq!(bios.modules, [""; 0]);
-        assert!(bios.core.contains(&"normal".to_owned()));
-        let end =
-            format!("{found}insmod normal\ninsmod linux\ninsmod serial\ninsmod terminal\ninsmod efi_gop\n");
-        assert!(efi.early.ends_with(&end), "{}", efi.early);
-        assert_eq!(efi.core, ["iso9660", "search_fs_file", "gzio"]);
+        assert!(menu.early.ends_with(found), "{}", menu.early);
+        assert!(menu.modules.contains(&"normal".to_owned()));
+    }
+
+    #[test]
+    fn uefi_has_the_same_entries() {
+        let menu = menu("'cde'").unwrap();
+        let files: Vec<_> = menu.efi.iter().map(|(path, _)| path.as_str()).collect();
+        let entries = ["screen", "serial", "base"].map(|name| format!("LOADER/ENTRIES/{name}.conf"));
+        assert_eq!(files[0], "LOADER/loader.conf");
+        assert_eq!(files[1..], entries);
+        let settings = &menu.efi[0].1;
+        assert!(
+            settings.contains("timeout 3\ndefault screen.conf\n"),
+            "{settings}"
+        );
+        assert_eq!(
+            menu.efi[2].1,
+            "title It's mine, serial console\nsort-key 1\nlinux /BOOT/VMLINUZ\ninitrd /BOOT/A.GZ\n\
+             initrd /BOOT/B.GZ\noptions loglevel=3 no_timer_check cde console=tty0 console=ttyS0,115200\n"
+        );
     }
 
     #[test]

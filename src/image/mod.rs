@@ -7,6 +7,7 @@ pub mod base;
 pub mod closure;
 pub mod container;
 pub mod description;
+mod disk;
 pub mod initrd;
 pub mod iso;
 mod loader;

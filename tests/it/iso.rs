@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
@@ -179,7 +178,6 @@ fn the_disk_is_laid_out_as_tiny_cores() {
     let wanted = [
         "/boot/corepure64.gz",
         "/boot/grub/bios.img",
-        "/boot/grub/efi.img",
         "/boot/grub/grub.cfg",
         "/boot/tcforge.gz",
         marker,
@@ -200,28 +198,7 @@ fn the_disk_is_laid_out_as_tiny_cores() {
         "/cde/optional/net-bridging-1.2.3-test.tcz.tree",
         "/tcforge.json",
     ];
-    let modules = |name: &&String| name.starts_with("/boot/grub/x86_64-efi/");
-    assert_eq!(
-        files.keys().filter(|name| !modules(name)).collect::<Vec<_>>(),
-        wanted
-    );
-    // What the menu of UEFI needs, and what that needs; the firmware's part has the rest.
-    let modules: Vec<_> = files.keys().filter(modules).collect();
-    for (name, there) in [
-        ("normal", true),
-        ("extcmd", true),
-        ("iso9660", false),
-        ("ext2", false),
-    ] {
-        let name = format!("/boot/grub/x86_64-efi/{name}.mod");
-        assert_eq!(modules.contains(&&name), there, "{name} among {modules:?}");
-    }
-    let packed = content(&bench.iso(), "/boot/grub/x86_64-efi/normal.mod");
-    let mut module = Vec::new();
-    flate2::read::GzDecoder::new(&packed[..])
-        .read_to_end(&mut module)
-        .unwrap();
-    assert_eq!(module, fs::read("/usr/lib/grub/x86_64-efi/normal.mod").unwrap());
+    assert_eq!(files.keys().collect::<Vec<_>>(), wanted);
     for (name, values) in &files {
         assert_eq!(values, "-r--r--r-- 0:0", "{name}");
     }
@@ -310,39 +287,100 @@ fn it_boots_by_bios_and_uefi_from_a_cd_and_as_a_disk() {
     for line in [
         "El Torito boot img :   1  BIOS  y   none",
         "El Torito boot img :   2  UEFI  y   none",
+        "El Torito img path :   1  /boot/grub/bios.img",
         "El Torito img opts :   1  boot-info-table grub2-boot-info",
-        "El Torito img path :   2  /boot/grub/efi.img",
-        "System area summary: MBR protective-msdos-label grub2-mbr",
+        "System area summary: MBR protective-msdos-label grub2-mbr cyl-align-off GPT",
         // Active, for BIOSes that want it.
         "MBR partition      :   2   0x80",
-        "GPT partname local :   2  EFI boot partition",
-        "GPT partition path :   2  /boot/grub/efi.img",
+        "GPT partname local :   1  EFI boot partition",
+        "GPT type GUID      :   1  28732ac11ff8d211ba4b00a0c93ec93b",
     ] {
         assert!(report.contains(line), "{line:?} is not in\n{report}");
     }
-    // GRUB for UEFI lies where firmware looks for it on any disk.
-    let folder = tempfile::tempdir().unwrap();
-    let image = folder.path().join("efi.img");
-    fs::write(&image, content(&bench.iso(), "/boot/grub/efi.img")).unwrap();
-    let program = folder.path().join("grub");
-    output(
-        Command::new("mcopy")
-            .arg("-i")
-            .arg(&image)
-            .arg("::/EFI/BOOT/BOOTX64.EFI")
-            .arg(&program),
+    // Of the copies of the GPT nothing is said if both are right.
+    assert!(!report.contains("GPT backup problems"), "{report}");
+    // CD and disk tell UEFI of one and the same partition.
+    let number = |line: &str, word| -> u64 {
+        let line = report.lines().find_map(|one| one.strip_prefix(line)).unwrap();
+        line.split_whitespace().nth(word).unwrap().parse().unwrap()
+    };
+    let start = number("GPT start and size :   1", 0);
+    assert_eq!(start, number("El Torito boot img :   2  UEFI", 5) * 4);
+    assert_eq!(
+        number("GPT start and size :   1", 1),
+        number("El Torito boot img :   2  UEFI", 4)
     );
-    let program = fs::read(program).unwrap();
-    assert_eq!(program[..2], *b"MZ");
-    let marker = files(&bench.iso());
-    let marker = marker
-        .keys()
-        .find(|name| name.starts_with("/boot/tcforge/"))
-        .unwrap();
-    assert!(
-        program
-            .windows(marker.len())
-            .any(|bytes| bytes == marker.as_bytes())
+}
+
+/// The sector where UEFI's partition begins, as the GPT has it.
+fn partition(iso: &[u8]) -> u64 {
+    u64::from_le_bytes(iso[1024 + 32..1024 + 40].try_into().unwrap())
+}
+
+#[test]
+fn uefi_finds_program_menu_kernel_and_initrds() {
+    let bench = Bench::new();
+    bench.make(APPLIANCE, 0).unwrap();
+    let iso = fs::read(bench.iso()).unwrap();
+    let mut drive = bench.iso().into_os_string();
+    drive.push(format!("@@{}", partition(&iso) * 512));
+    let read = |path: &str| {
+        let mut command = Command::new("mtype");
+        command.arg("-i").arg(&drive).arg(format!("::/{path}"));
+        let output = command.output().expect("mtype is needed: apt-get install mtools");
+        assert!(output.status.success(), "{path}: {output:?}");
+        output.stdout
+    };
+    assert_eq!(
+        read("EFI/BOOT/BOOTX64.EFI"),
+        fs::read("/usr/lib/systemd/boot/efi/systemd-bootx64.efi").unwrap()
+    );
+    let entry = String::from_utf8(read("LOADER/ENTRIES/serial.conf")).unwrap();
+    for line in [
+        "title It's a test, serial console",
+        "linux /BOOT/VMLINUZ",
+        "initrd /BOOT/COREPURE.GZ",
+        "initrd /BOOT/TCFORGE.GZ",
+    ] {
+        assert!(
+            entry.lines().any(|one| one == line),
+            "{line:?} is not in\n{entry}"
+        );
+    }
+    // They are on the disk once.
+    for (shared, path) in [
+        ("BOOT/VMLINUZ", "/boot/vmlinuz64"),
+        ("BOOT/COREPURE.GZ", "/boot/corepure64.gz"),
+        ("BOOT/TCFORGE.GZ", "/boot/tcforge.gz"),
+    ] {
+        let bytes = read(shared);
+        assert_eq!(bytes, content(&bench.iso(), path), "{path}");
+        let copies = iso.windows(bytes.len()).filter(|window| *window == bytes).count();
+        assert_eq!(copies, 1, "{path}");
+    }
+}
+
+#[test]
+fn names_of_any_length_and_number_are_read_back() {
+    let bench = Bench::new();
+    let named = |number: usize| format!("{}{number}.tcz", "x-".repeat(number * 2));
+    let names: Vec<_> = (1..=50).map(named).collect();
+    for name in &names {
+        extension(bench.path(), name, "", "");
+    }
+    let list = names.iter().map(|name| format!("'{name}', ")).collect::<String>();
+    let appliance = format!("title = 'T'\nextensions = [{list}]\n");
+    bench.make(&appliance, 0).unwrap();
+    let files = files(&bench.iso());
+    for name in &names {
+        assert!(
+            files.contains_key(&format!("/cde/optional/{name}")),
+            "{name} is not in {files:#?}"
+        );
+    }
+    assert_eq!(
+        text(&bench.iso(), &format!("/cde/optional/{}", names[49])),
+        format!("the image {}", names[49])
     );
 }
 
