@@ -1,12 +1,14 @@
 //! What took long to make, kept in the cache for the next time:
 //! `FOLDER/KEY.ENDING` beside `FOLDER/KEY.sha256`. A file that does not have its
-//! sum is as good as none.
+//! sum is as good as none. Large ones are summed again only if the file system says
+//! anything else of them than when they were kept, as git does it.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs::{self, File, Metadata};
+use std::io::{self, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::digest::{Sha256, Sha256Writer};
+use crate::digest::{Sha256, Sha256Writer, hex};
 use crate::project::write_atomically;
 use crate::scratch::Scratch;
 
@@ -16,6 +18,17 @@ pub struct Kept {
     folder: PathBuf,
     key: Sha256,
     ending: &'static str,
+}
+
+/// A file that was kept, whole.
+#[derive(Debug)]
+pub struct Found {
+    /// Open, at its beginning.
+    pub file: File,
+    /// Bytes.
+    pub len: u64,
+    /// Its sum.
+    pub sha256: Sha256,
 }
 
 impl Kept {
@@ -28,6 +41,11 @@ impl Kept {
             key: Sha256::of(sums.join(" ").as_bytes()),
             ending,
         }
+    }
+
+    /// What the inputs are together.
+    pub fn key(&self) -> Sha256 {
+        self.key
     }
 
     /// The file.
@@ -48,8 +66,31 @@ impl Kept {
         let (Some(bytes), Some(sum)) = (read(self.path())?, read(self.sum_path())?) else {
             return Ok(None);
         };
-        let whole = Sha256::of(&bytes).to_string().as_bytes() == sum.trim_ascii();
+        let whole = sum.starts_with(Sha256::of(&bytes).to_string().as_bytes());
         Ok(whole.then_some(bytes))
+    }
+
+    /// The file, for what is large; `None` as with [`Kept::load`].
+    pub fn find(&self) -> io::Result<Option<Found>> {
+        let open = || -> io::Result<Option<Found>> {
+            let text = fs::read_to_string(self.sum_path())?;
+            let mut file = File::open(self.path())?;
+            let meta = file.metadata()?;
+            let (sum, known) = text.trim_ascii().split_once(' ').unwrap_or_default();
+            let Ok(sha256) = sum.parse() else { return Ok(None) };
+            if known != hex(&state(&meta)) {
+                if Sha256::of_reader(&mut file)?.0 != sha256 {
+                    return Ok(None);
+                }
+                file.rewind()?;
+            }
+            let len = meta.len();
+            Ok(Some(Found { file, len, sha256 }))
+        };
+        match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other,
+        }
     }
 
     /// Keeps what `write` writes.
@@ -67,9 +108,18 @@ impl Kept {
         file.sync_all()?;
         // The sum last: without its own, a file is not used.
         fs::rename(&made, self.path())?;
-        write_atomically(&self.sum_path(), format!("{sum}\n").as_bytes())?;
+        let known = hex(&state(&self.path().metadata()?));
+        write_atomically(&self.sum_path(), format!("{sum} {known}\n").as_bytes())?;
         Ok(())
     }
+}
+
+/// All that the file system says of a file and that changes when the file does.
+pub(crate) fn state(meta: &Metadata) -> Vec<u8> {
+    let times = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
+    let numbers = [meta.dev(), meta.ino(), meta.len()];
+    let numbers = numbers.map(u64::to_le_bytes).concat();
+    [numbers, times.map(i64::to_le_bytes).concat()].concat()
 }
 
 #[cfg(test)]
@@ -84,10 +134,19 @@ mod tests {
         assert_eq!(one.load().unwrap(), None);
         one.keep::<io::Error>(|file| file.write_all(b"made")).unwrap();
         assert_eq!(one.load().unwrap().as_deref(), Some(&b"made"[..]));
+        let found = one.find().unwrap().unwrap();
+        assert_eq!((found.len, found.sha256), (4, Sha256::of(b"made")));
+        assert_eq!(io::read_to_string(found.file).unwrap(), "made");
+        // A copy of it is another file, with the same sum.
+        let copy = cache.path().join("copy");
+        fs::copy(one.path(), &copy).unwrap();
+        fs::rename(copy, one.path()).unwrap();
+        assert_eq!(one.find().unwrap().unwrap().sha256, Sha256::of(b"made"));
         // Other inputs, another thing.
         assert_eq!(kept(&[b"ab", b"c"]).load().unwrap(), None);
         fs::write(one.path(), "damaged").unwrap();
         assert_eq!(one.load().unwrap(), None);
+        assert!(one.find().unwrap().is_none());
         let error = one
             .keep::<io::Error>(|file| {
                 file.write_all(b"half")?;

@@ -2,14 +2,13 @@
 //! gap, all that they need.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use md5::Digest as _;
-
-use crate::digest::{Sha256, Sha256Writer};
+use super::sums::Sums;
+use crate::digest::Sha256;
 use crate::pool;
 use crate::tcz::side::dep::{self, CycleError};
 use crate::tcz::side::md5::Md5;
@@ -114,6 +113,8 @@ pub struct Shelves {
     pub folders: Vec<PathBuf>,
     /// The release of the kernel that is booted.
     pub kernel: String,
+    /// Where sums are kept for the next time, if anywhere.
+    pub cache: Option<PathBuf>,
 }
 
 impl Shelves {
@@ -176,38 +177,18 @@ impl Shelves {
         let images = names
             .iter()
             .filter_map(|name| Some((name.as_str(), self.find(name)?)));
-        read_all(&images.collect::<Vec<_>>())
+        read_all(&images.collect::<Vec<_>>(), self.cache.as_deref())
     }
 }
 
 /// Reads extensions, in order; summing takes longer than the disk does, so as many
 /// at once as there are processors.
-fn read_all(images: &[(&str, PathBuf)]) -> Result<Vec<Extension>, ClosureError> {
+fn read_all(images: &[(&str, PathBuf)], cache: Option<&Path>) -> Result<Vec<Extension>, ClosureError> {
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let read = pool::map(images, threads, |(name, image)| {
-        Extension::read(name, image.clone())
+        Extension::read(name, image.clone(), cache)
     });
     read.into_iter().collect()
-}
-
-/// The two sums of a file that are needed here, and its length.
-fn sums(image: &Path) -> io::Result<(Md5, Sha256, u64)> {
-    let mut file = File::open(image)?;
-    let (mut md5, mut sha256) = (md5::Md5::new(), Sha256Writer::new(io::sink()));
-    let mut buffer = vec![0; 128 * 1024];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => {
-                md5.update(&buffer[..n]);
-                sha256.write_all(&buffer[..n])?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let (sha256, length, _) = sha256.finish();
-    Ok((Md5(md5.finalize().into()), sha256, length))
 }
 
 /// The path of a side file.
@@ -219,13 +200,13 @@ fn beside(image: &Path, suffix: &str) -> PathBuf {
 }
 
 impl Extension {
-    /// Reads an image once and what stands beside it.
-    pub fn read(name: &str, image: PathBuf) -> Result<Self, ClosureError> {
+    /// Reads an image, unless the cache knows its sums, and what stands beside it.
+    pub fn read(name: &str, image: PathBuf, cache: Option<&Path>) -> Result<Self, ClosureError> {
         let read = |path: &Path| {
             let path = path.to_owned();
             move |source| ClosureError::Read { path, source }
         };
-        let (md5, sha256, size) = sums(&image).map_err(read(&image))?;
+        let Sums { md5, sha256, len } = Sums::of(&image, cache).map_err(read(&image))?;
         let mut side = BTreeMap::new();
         for suffix in SIDE_FILES {
             let path = beside(&image, suffix);
@@ -241,7 +222,7 @@ impl Extension {
         }
         Ok(Self {
             name: name.to_owned(),
-            size,
+            size: len,
             sha256,
             image,
             side,
@@ -287,6 +268,7 @@ mod tests {
         Shelves {
             folders: vec![dir.to_owned()],
             kernel: "1.2.3-test".to_owned(),
+            cache: None,
         }
     }
 

@@ -2,7 +2,7 @@
 //! to a disk.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::appliance::Appliance;
@@ -10,11 +10,11 @@ use super::base::BootBase;
 use super::closure::Extension;
 use super::description::{self, Description};
 use super::disk::{Disk, DiskError, DiskFile, EfiFile};
-use super::initrd::{InitrdError, Part, Tree};
+use super::initrd::{Initrd, InitrdError, Part, Tree};
 use super::loader::{self, Loaders};
 use super::menu::{self, Menu, MenuError};
 use super::tools::{ToolError, Tools};
-use crate::digest::{Sha256, Sha256Writer};
+use crate::digest::Sha256;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::scratch::{self, Scratch};
@@ -135,11 +135,11 @@ impl Parts<'_> {
             folder: scratch.path(),
             cache: self.cache,
         };
-        let mut files = Files::new(scratch.path());
+        let mut files = Files::default();
         self.add_kernel(&mut files)?;
         self.add_initrds(&mut files)?;
         self.add_extensions(&mut files);
-        let content_size = files.list.iter().map(DiskFile::len).sum();
+        let content_size = files.0.iter().map(DiskFile::len).sum();
         self.add_description(&mut files)?;
         let made = scratch.path().join("made.iso");
         let (size, sha256) = self.write_disk(files, &loaders, &made)?;
@@ -155,9 +155,9 @@ impl Parts<'_> {
         })
     }
 
-    fn add_kernel(&self, files: &mut Files<'_>) -> Result<(), IsoError> {
+    fn add_kernel(&self, files: &mut Files) -> Result<(), IsoError> {
         let kernel = &self.base.kernel;
-        files.add_host(KERNEL, &kernel.image)?;
+        files.add(KERNEL, vec![of_host(&kernel.image)?]);
         let mut begin = [0; 2];
         let mut file = File::open(&kernel.image).map_err(reading(&kernel.image))?;
         file.read_exact(&mut begin).map_err(reading(&kernel.image))?;
@@ -171,42 +171,34 @@ impl Parts<'_> {
         Ok(())
     }
 
-    fn add_initrds(&self, files: &mut Files<'_>) -> Result<(), IsoError> {
+    fn add_initrds(&self, files: &mut Files) -> Result<(), IsoError> {
         let _task = self.progress.start("initrd", None);
-        let mut parts: Vec<_> = self.base.root.iter().map(PartRef::of).collect();
-        let modules = Tree {
-            stage: self.base.kernel.modules.clone(),
-            devices: Vec::new(),
+        let finish = |tree: &Tree, made_of| -> Result<_, IsoError> {
+            let Initrd { content, sha256 } = tree.finish(self.time, self.cache, made_of)?;
+            Ok((content, sha256))
         };
-        if !modules.stage.is_empty() {
-            parts.push(PartRef::Tree(&modules));
+        let parts = self.base.root.iter().map(|part| match part {
+            Part::Tree(tree) => finish(tree, None),
+            Part::Known(tree, made_of) => finish(tree, Some(*made_of)),
+            Part::File(path) => of_host(path),
+        });
+        let mut parts = parts.collect::<Result<Vec<_>, _>>()?;
+        let kernel = &self.base.kernel;
+        if !kernel.modules.is_empty() {
+            let modules = Tree {
+                stage: kernel.modules.clone(),
+                devices: Vec::new(),
+            };
+            parts.push(finish(&modules, kernel.made_of)?);
         }
-        self.add_initrd(files, ROOT, &parts)?;
-        self.add_initrd(files, OVERLAY, &[PartRef::Tree(self.overlay)])
-    }
-
-    fn add_initrd(&self, files: &mut Files<'_>, path: &str, parts: &[PartRef<'_>]) -> Result<(), IsoError> {
-        let host = files.place();
-        let file = File::create_new(&host).map_err(writing(&host))?;
-        let mut out = Sha256Writer::new(file);
-        for part in parts {
-            match part {
-                PartRef::Tree(part) => part.write(&mut out, self.time, self.cache)?,
-                PartRef::File(part) => {
-                    let mut file = File::open(part).map_err(reading(part))?;
-                    io::copy(&mut file, &mut out).map_err(writing(&host))?;
-                }
-            }
-        }
-        out.flush().map_err(writing(&host))?;
-        let (sum, size, _) = out.finish();
-        files.add(path, Content::host(host, size), sum);
+        files.add(ROOT, parts);
+        files.add(OVERLAY, vec![finish(self.overlay, None)?]);
         Ok(())
     }
 
     /// Extensions come last: a disk whose end is missing boots, and knows what is
     /// missing.
-    fn add_extensions(&self, files: &mut Files<'_>) {
+    fn add_extensions(&self, files: &mut Files) {
         let mut names = String::new();
         for extension in self.extensions {
             for (suffix, bytes) in &extension.side {
@@ -217,11 +209,14 @@ impl Parts<'_> {
         files.add_bytes("cde/onboot.lst", names);
         for extension in self.extensions {
             let image = Content::host(&extension.image, extension.size);
-            files.add(&format!("{OPTIONAL}/{}", extension.name), image, extension.sha256);
+            files.add(
+                &format!("{OPTIONAL}/{}", extension.name),
+                vec![(image, extension.sha256)],
+            );
         }
     }
 
-    fn add_description(&self, files: &mut Files<'_>) -> Result<(), IsoError> {
+    fn add_description(&self, files: &mut Files) -> Result<(), IsoError> {
         let path = Path::new(description::FILE);
         let json = self
             .description
@@ -235,7 +230,7 @@ impl Parts<'_> {
     /// Adds what boots the files, and writes all of it: its size and sum.
     fn write_disk(
         &self,
-        mut files: Files<'_>,
+        mut files: Files,
         loaders: &Loaders<'_>,
         made: &Path,
     ) -> Result<(u64, Sha256), IsoError> {
@@ -252,11 +247,11 @@ impl Parts<'_> {
         for (path, on_cd) in [(EFI_KERNEL, KERNEL), (EFI_ROOT, ROOT), (EFI_OVERLAY, OVERLAY)] {
             efi.push((path.to_owned(), EfiFile::Shared(on_cd)));
         }
-        files.list.sort_by_key(|file| file.path.ends_with(".tcz"));
+        files.0.sort_by_key(|file| file.path.ends_with(".tcz"));
         let disk = Disk {
             volume: VOLUME,
             time: self.time,
-            files: &files.list,
+            files: &files.0,
             mbr: &loaders.mbr()?,
             bios: GRUB,
             efi: &efi,
@@ -286,68 +281,35 @@ impl Parts<'_> {
     }
 }
 
-/// A part of a root filesystem.
-enum PartRef<'a> {
-    File(&'a Path),
-    Tree(&'a Tree),
+/// A file of this machine, and its sum.
+fn of_host(path: &Path) -> Result<(Content, Sha256), IsoError> {
+    let summed = File::open(path).and_then(|mut file| Sha256::of_reader(&mut file));
+    let (sum, size) = summed.map_err(reading(path))?;
+    Ok((Content::host(path, size), sum))
 }
 
-impl<'a> PartRef<'a> {
-    fn of(part: &'a Part) -> Self {
-        match part {
-            Part::File(path) => Self::File(path),
-            Part::Tree(tree) => Self::Tree(tree),
-        }
-    }
-}
+/// What goes on the disk.
+#[derive(Default)]
+struct Files(Vec<DiskFile>);
 
-/// What goes on the disk, and the folder where what is made for it lies.
-struct Files<'a> {
-    folder: &'a Path,
-    list: Vec<DiskFile>,
-}
-
-impl<'a> Files<'a> {
-    fn new(folder: &'a Path) -> Self {
-        Self {
-            folder,
-            list: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, path: &str, content: Content, sha256: Sha256) {
-        self.list.push(DiskFile {
-            path: path.to_owned(),
-            content,
-            sha256,
-        });
-    }
-
-    fn add_host(&mut self, path: &str, host: &Path) -> Result<(), IsoError> {
-        let (sum, size) = File::open(host)
-            .and_then(|mut file| Sha256::of_reader(&mut file))
-            .map_err(reading(host))?;
-        self.add(path, Content::host(host, size), sum);
-        Ok(())
+impl Files {
+    fn add(&mut self, path: &str, parts: Vec<(Content, Sha256)>) {
+        let path = path.to_owned();
+        self.0.push(DiskFile { path, parts });
     }
 
     fn add_bytes(&mut self, path: &str, bytes: impl Into<Vec<u8>>) {
         let bytes = bytes.into();
         let sum = Sha256::of(&bytes);
-        self.add(path, Content::bytes(bytes), sum);
-    }
-
-    /// Where a file is made.
-    fn place(&self) -> PathBuf {
-        self.folder.join(format!("file-{}", self.list.len()))
+        self.add(path, vec![(Content::bytes(bytes), sum)]);
     }
 
     /// A sum over all that is there so far.
     fn identity(&self) -> Sha256 {
-        let lines = self
-            .list
-            .iter()
-            .map(|file| format!("{} {}\n", file.sha256, file.path));
+        let lines = self.0.iter().flat_map(|file| {
+            let sums = file.parts.iter().map(|(_, sum)| format!("{sum} {}\n", file.path));
+            sums.collect::<Vec<_>>()
+        });
         Sha256::of(lines.collect::<String>().as_bytes())
     }
 }

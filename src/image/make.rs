@@ -110,6 +110,7 @@ fn extensions(request: &Request<'_>, scratch: &Path) -> Result<(Vec<Extension>, 
     let shelves = Shelves {
         folders: own.iter().chain(request.folders).cloned().collect(),
         kernel: kernel.release.clone(),
+        cache: request.cache.map(Path::to_owned),
     };
     let maker = Maker {
         project: request.project,

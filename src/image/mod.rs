@@ -14,6 +14,7 @@ mod loader;
 mod make;
 pub mod menu;
 pub mod overlay;
+mod sums;
 pub mod supply;
 pub mod tools;
 

@@ -48,6 +48,18 @@ impl Content {
         }))
     }
 
+    /// A part of a file that stays as it is.
+    pub fn within(file: &Arc<File>, offset: u64, len: u64) -> Self {
+        Self(Arc::new(Inner {
+            source: Source::Spool {
+                file: Arc::clone(file),
+                offset,
+            },
+            len,
+            sha256: None,
+        }))
+    }
+
     /// The number of bytes.
     pub fn len(&self) -> u64 {
         self.0.len

@@ -94,7 +94,7 @@ pub(super) fn console() -> Device {
 /// The root filesystem itself.
 fn tree(base: &BootBase) -> &Tree {
     match base.root.first() {
-        Some(Part::Tree(tree)) => tree,
+        Some(Part::Tree(tree) | Part::Known(tree, _)) => tree,
         other => panic!("{other:?}"),
     }
 }

@@ -58,6 +58,7 @@ fn base(folder: &Path) -> BootBase {
                     "kernel/net/br_netfilter.ko\n",
                 ),
             ]),
+            made_of: None,
         },
         root: vec![Part::Tree(root)],
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::data::{Bases, Mini};
 use super::modules::{self, Selection};
 use super::prepared::Prepared;
-use super::{BaseError, Kernel, Loader, bzimage, cpio};
+use super::{BaseError, Kernel, Loader, bzimage, cpio, locked};
 use crate::archive::{self, Format, Limits};
 use crate::fetch::Cached;
 use crate::kernel::build::{Mismatch, Record};
@@ -42,6 +42,7 @@ impl Kernel {
             modules: modules::image_tree(tree, &release, None)?,
             image,
             release,
+            made_of: None,
         })
     }
 
@@ -137,10 +138,10 @@ impl Loader<'_> {
     /// selects.
     pub(super) fn debian_kernel(&self) -> Result<Kernel, BaseError> {
         let bases: Bases = self.project.read_toml(Bases::FILE)?;
-        let package = self.package(&Lock::load(self.project)?, &bases.kernel.package)?;
+        let lock = Lock::load(self.project)?;
         let selection = self.project.read(Mini::MODULES)?;
         let inputs: [&[u8]; 3] = [
-            package.sha256.as_bytes(),
+            locked(&lock, &bases.kernel.package)?.sha256.as_bytes(),
             bases.kernel.image.as_bytes(),
             &selection,
         ];
@@ -148,8 +149,10 @@ impl Loader<'_> {
         if let Some(kernel) = prepared.load(self.scratch)? {
             return Ok(kernel);
         }
-        let kernel = self.unpack_kernel(&bases, &package)?;
+        let package = self.package(&lock, &bases.kernel.package)?;
+        let mut kernel = self.unpack_kernel(&bases, &package)?;
         prepared.keep(&kernel)?;
+        kernel.made_of = Some(prepared.key());
         Ok(kernel)
     }
 
@@ -166,6 +169,7 @@ impl Loader<'_> {
             modules: modules::image_tree(&tree, &release, Some(&selection))?,
             image,
             release,
+            made_of: None,
         })
     }
 

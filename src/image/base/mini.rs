@@ -9,7 +9,8 @@ use object::read::elf::{ElfFile64, ProgramHeader as _};
 use super::data::{Interpreter, Mini, Package, Place};
 use super::kernel::spool;
 use super::prepared::Prepared;
-use super::{BaseError, Loader, Root};
+use super::{BaseError, Loader, Root, locked};
+use crate::digest::Sha256;
 use crate::fetch::Cached;
 use crate::image::initrd::{Device, Part, Tree};
 use crate::recipe::{Glob, Lock, Rule, Target, place};
@@ -19,7 +20,9 @@ impl Loader<'_> {
     /// The root filesystem of `mini`.
     pub(super) fn mini(&self) -> Result<Root, BaseError> {
         let mini: Mini = self.project.read_toml(Mini::FILE)?;
-        let mut stage = self.programs(&mini)?;
+        let (mut stage, programs) = self.programs(&mini)?;
+        // What else it is made of: the first is part of what made the programs.
+        let mut made_of = vec![programs.to_string()];
         for (program, directories) in &mini.applets {
             for (directory, names) in directories {
                 for name in names {
@@ -36,42 +39,46 @@ impl Loader<'_> {
         }
         for (name, rights) in &mini.files {
             let text = self.project.read(&format!("{}/{name}", Mini::ROOT))?;
+            made_of.push(Sha256::of(&text).to_string());
             let content = Content::bytes(text.into_owned());
             stage.insert(path(name)?, node(Kind::File(content), rights)?)?;
         }
         Ok(Root {
             title: mini.title,
-            parts: vec![Part::Tree(Tree {
-                stage,
-                devices: devices()?,
-            })],
+            parts: vec![Part::Known(
+                Tree {
+                    stage,
+                    devices: devices()?,
+                },
+                Sha256::of(made_of.join(" ").as_bytes()),
+            )],
             kernel: None,
         })
     }
 
-    /// What comes from Debian's packages.
-    fn programs(&self, mini: &Mini) -> Result<Stage, BaseError> {
+    /// What comes from Debian's packages, and what that was made of.
+    fn programs(&self, mini: &Mini) -> Result<(Stage, Sha256), BaseError> {
         let lock = Lock::load(self.project)?;
-        let cached = mini
-            .packages
-            .iter()
-            .map(|package| self.package(&lock, &package.origin));
-        let cached = cached.collect::<Result<Vec<_>, _>>()?;
         // How they are placed is part of the file.
         let file = self.project.read(Mini::FILE)?;
         let mut inputs: Vec<&[u8]> = vec![&file];
-        inputs.extend(cached.iter().map(|cached| &cached.sha256.as_bytes()[..]));
+        for package in &mini.packages {
+            inputs.push(locked(&lock, &package.origin)?.sha256.as_bytes());
+        }
         let prepared = Prepared::new(self.fetcher.cache().root(), "bases", &inputs);
-        if let Some(stage) = prepared.load_tree()? {
-            return Ok(stage);
+        if let Some(tree) = prepared.load_tree()? {
+            return Ok((tree.stage, prepared.key()));
         }
         let (mut spool, mut stage) = (spool()?, Stage::new());
-        for (package, cached) in mini.packages.iter().zip(&cached) {
-            self.place(package, cached, &mut spool, &mut stage)?;
+        for package in &mini.packages {
+            let cached = self.package(&lock, &package.origin)?;
+            self.place(package, &cached, &mut spool, &mut stage)?;
         }
         set_interpreters(&mut stage, &mini.interpreter)?;
-        prepared.keep_tree(&stage)?;
-        Ok(stage)
+        let devices = Vec::new();
+        let tree = Tree { stage, devices };
+        prepared.keep_tree(&tree)?;
+        Ok((tree.stage, prepared.key()))
     }
 
     /// Puts the files of a package where they belong.

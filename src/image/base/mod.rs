@@ -27,10 +27,11 @@ pub use kernel::KernelSource;
 
 use super::initrd::Part;
 use crate::archive::Limits;
+use crate::digest::Sha256;
 use crate::fetch::{Cached, Fetcher, Origin, Wanted};
 use crate::progress::Progress;
 use crate::project::Project;
-use crate::recipe::Lock;
+use crate::recipe::{Lock, LockedFile};
 use crate::stage::Stage;
 
 /// The variable that names Tiny Core's own files: see [`Loader::tinycore`].
@@ -45,6 +46,8 @@ pub struct Kernel {
     pub release: String,
     /// `lib/modules/RELEASE/…` as an initrd holds it, with a `modules.dep`.
     pub modules: Stage,
+    /// What the modules were made of, where that is known: see [`Part::Known`].
+    pub made_of: Option<Sha256>,
 }
 
 /// What an image starts from.
@@ -183,9 +186,7 @@ impl Loader<'_> {
 
     /// Brings a package that the lock knows into the cache.
     fn package(&self, lock: &Lock, origin: &Origin) -> Result<Cached, BaseError> {
-        let locked = lock
-            .find(origin)
-            .ok_or_else(|| BaseError::Unlocked(origin.to_string()))?;
+        let locked = locked(lock, origin)?;
         let wanted = Wanted {
             name: locked.name.clone(),
             origin: origin.clone(),
@@ -194,6 +195,11 @@ impl Loader<'_> {
         };
         Ok(self.fetcher.fetch(&wanted, self.progress)?)
     }
+}
+
+fn locked<'a>(lock: &'a Lock, origin: &Origin) -> Result<&'a LockedFile, BaseError> {
+    lock.find(origin)
+        .ok_or_else(|| BaseError::Unlocked(origin.to_string()))
 }
 
 #[cfg(test)]

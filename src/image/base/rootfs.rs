@@ -2,11 +2,11 @@
 //! back.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
-use tar::EntryType;
+use tar::{Entry, EntryType};
 
 use super::BaseError;
 use super::data::{Archive, Replace};
@@ -34,7 +34,7 @@ pub(super) fn read(path: &Path, data: &Archive) -> Result<Tree, BaseError> {
             wanted: data.sha256.to_string(),
         });
     }
-    let mut tree = unpack(MultiGzDecoder::new(&bytes[..])).map_err(failed)?;
+    let mut tree = unpack(MultiGzDecoder::new(&bytes[..]), in_memory).map_err(failed)?;
     for restore in &data.restore {
         let wrong = |reason: String| BaseError::Restore {
             path: restore.path.clone(),
@@ -76,21 +76,45 @@ fn replace(mut text: String, all: &[Replace]) -> Result<String, String> {
     Ok(text)
 }
 
-/// Reads a tar archive that is known to be right.
-pub(super) fn unpack(archive: impl Read) -> io::Result<Tree> {
+/// Holds what a file of an archive has in memory.
+fn in_memory(entry: &mut Entry<'_, impl Read>) -> io::Result<Content> {
+    let mut bytes = Vec::new();
+    entry.read_to_end(&mut bytes)?;
+    Ok(Content::bytes(bytes))
+}
+
+/// Reads a tar archive that is known to be right; `content` takes what is in files.
+pub(super) fn unpack<R: Read>(
+    archive: R,
+    content: impl FnMut(&mut Entry<'_, R>) -> io::Result<Content>,
+) -> io::Result<Tree> {
+    collect(tar::Archive::new(archive).entries()?, content)
+}
+
+/// Reads a tar archive that is known to be right without what is in its files, of which
+/// `content` says where it is.
+pub(super) fn scan<R: Read + Seek>(
+    archive: R,
+    content: impl FnMut(&mut Entry<'_, R>) -> io::Result<Content>,
+) -> io::Result<Tree> {
+    collect(tar::Archive::new(archive).entries_with_seek()?, content)
+}
+
+fn collect<'a, R: Read + 'a>(
+    entries: impl Iterator<Item = io::Result<Entry<'a, R>>>,
+    mut content: impl FnMut(&mut Entry<'a, R>) -> io::Result<Content>,
+) -> io::Result<Tree> {
     let mut tree = Tree::default();
     // The contents of files that later entries may be hard links to.
     let mut files = BTreeMap::new();
-    for entry in tar::Archive::new(archive).entries()? {
+    for entry in entries {
         let mut entry = entry?;
         let path = TreePath::parse(entry.path_bytes()).map_err(invalid)?;
         let (mode, owner) = metadata(entry.header())?;
         let kind = match entry.header().entry_type() {
             EntryType::Directory => Kind::Directory,
             EntryType::Regular => {
-                let mut bytes = Vec::new();
-                entry.read_to_end(&mut bytes)?;
-                let content = Content::bytes(bytes);
+                let content = content(&mut entry)?;
                 files.insert(path.clone(), content.clone());
                 Kind::File(content)
             }

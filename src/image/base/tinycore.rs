@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use md5::Digest as _;
 
-use super::data::{Bases, Release, Sums};
+use super::data::{Archive, Bases, Release, Sums};
 use super::kernel::{IMAGE, MODULES, spool};
+use super::prepared::Prepared;
 use super::{BaseError, Kernel, Loader, Root, cpio, modules, rootfs};
 use crate::archive::Limits;
 use crate::digest::{Sha256, hex};
@@ -78,9 +79,25 @@ impl Loader<'_> {
         };
         Ok(Root {
             title: archive.title.clone(),
-            parts: vec![Part::Tree(rootfs::read(&path, archive)?)],
+            parts: vec![self.restored(&path, archive)?],
             kernel: None,
         })
+    }
+
+    /// The root filesystem of an archive.
+    fn restored(&self, path: &Path, archive: &Archive) -> Result<Part, BaseError> {
+        let failed = |source| BaseError::read(path, source);
+        let mut file = File::open(path).map_err(failed)?;
+        let (sum, _) = Sha256::of_reader(&mut file).map_err(failed)?;
+        // What is put back is part of the file.
+        let data = self.project.read(Bases::FILE)?;
+        let prepared = Prepared::new(self.fetcher.cache().root(), "bases", &[sum.as_bytes(), &data]);
+        if let Some(tree) = prepared.load_tree()? {
+            return Ok(Part::Known(tree, prepared.key()));
+        }
+        let tree = rootfs::read(path, archive)?;
+        prepared.keep_tree(&tree)?;
+        Ok(Part::Known(tree, prepared.key()))
     }
 
     fn fetched(&self, bases: &Bases) -> Result<Root, BaseError> {

@@ -50,15 +50,14 @@ const TREE: u64 = CATALOG + 1;
 #[derive(Debug, Clone)]
 pub(super) struct DiskFile {
     pub(super) path: String,
-    pub(super) content: Content,
-    /// What their sum is to be.
-    pub(super) sha256: Sha256,
+    /// One after the other, each with what its sum is to be.
+    pub(super) parts: Vec<(Content, Sha256)>,
 }
 
 impl DiskFile {
     /// Bytes.
     pub(super) fn len(&self) -> u64 {
-        self.content.len()
+        self.parts.iter().map(|(content, _)| content.len()).sum()
     }
 }
 
@@ -181,12 +180,12 @@ impl Disk<'_> {
         };
         let image = self.files.iter().filter(|file| file.path == self.bios);
         let mut grub = Vec::new();
-        for file in image {
+        for (content, _) in image.flat_map(|file| &file.parts) {
             let read = |source| DiskError::Read {
                 path: self.bios.to_owned(),
                 source,
             };
-            grub.extend(file.content.read_all().map_err(read)?);
+            grub.extend(content.read_all().map_err(read)?);
         }
         boot::patch_grub(&mut grub, bios);
         let mut end = area.end();
@@ -272,8 +271,7 @@ mod tests {
     fn file(path: &str, content: Content) -> DiskFile {
         DiskFile {
             path: path.to_owned(),
-            sha256: Sha256::of(b"what it was"),
-            content,
+            parts: vec![(content, Sha256::of(b"what it was"))],
         }
     }
 

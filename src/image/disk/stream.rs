@@ -44,10 +44,10 @@ impl<'a> Piece<'a> {
 enum Summed<'a> {
     /// Bytes of the disk alone.
     Bytes(Vec<u8>),
-    /// Bytes of the file that is being written.
+    /// Bytes of the part of a file that is being written.
     OfFile(Vec<u8>),
-    /// That file is written.
-    End(&'a DiskFile),
+    /// That part of a file is written: its path, and what its sum is to be.
+    End(&'a str, Sha256),
 }
 
 /// Writes pieces, with zeros between them, and zeros up to the size in blocks. The
@@ -80,7 +80,7 @@ pub(super) fn write(
     })
 }
 
-/// Sums everything, and each file, which it compares.
+/// Sums everything, and each part of a file, which it compares.
 fn sum(summed: &Receiver<Summed<'_>>, free: impl Fn(Vec<u8>)) -> Result<Sha256, DiskError> {
     let mut disk = Sha256Writer::new(io::sink());
     let mut file = Sha256Writer::new(io::sink());
@@ -93,15 +93,12 @@ fn sum(summed: &Receiver<Summed<'_>>, free: impl Fn(Vec<u8>)) -> Result<Sha256, 
                 file.write_all(&bytes).map_err(DiskError::Write)?;
                 free(bytes);
             }
-            Summed::End(of) => {
+            Summed::End(path, wanted) => {
                 let whole = std::mem::replace(&mut file, Sha256Writer::new(io::sink()));
                 let (found, ..) = whole.finish();
-                if found != of.sha256 {
-                    return Err(DiskError::Changed {
-                        path: of.path.clone(),
-                        wanted: of.sha256,
-                        found,
-                    });
+                if found != wanted {
+                    let path = path.to_owned();
+                    return Err(DiskError::Changed { path, wanted, found });
                 }
             }
         }
@@ -122,8 +119,10 @@ impl<'a> Writer<'a, '_> {
         match &piece.what {
             What::Bytes(bytes) => self.put(bytes.clone(), Summed::Bytes),
             What::File(file) => {
-                self.content(&file.content, &file.path)?;
-                self.tell(Summed::End(file));
+                for (content, sum) in &file.parts {
+                    self.content(content, &file.path)?;
+                    self.tell(Summed::End(&file.path, *sum));
+                }
                 Ok(())
             }
         }

@@ -4,13 +4,13 @@
 mod cpio;
 pub(super) mod gzip;
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::digest::Sha256Writer;
+use crate::digest::{Sha256, Sha256Writer};
 use crate::kept::Kept;
-use crate::stage::{Owner, Stage, TreePath};
+use crate::stage::{Content, Owner, Stage, TreePath};
 
 /// A device node of an initrd.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,15 @@ pub struct Tree {
     pub devices: Vec<Device>,
 }
 
+/// A finished initrd: as the kernel takes it.
+#[derive(Debug, Clone)]
+pub struct Initrd {
+    /// A gzipped cpio archive.
+    pub content: Content,
+    /// Its sum.
+    pub sha256: Sha256,
+}
+
 /// One of the archives that make up a root filesystem.
 #[derive(Debug, Clone)]
 pub enum Part {
@@ -45,6 +54,9 @@ pub enum Part {
     File(PathBuf),
     /// One that is written here.
     Tree(Tree),
+    /// One that is written here, and what it was made of: trees that were made of the
+    /// same are the same, and need not be read to be compared.
+    Known(Tree, Sha256),
 }
 
 /// Why an initrd was not written.
@@ -91,24 +103,58 @@ impl Tree {
         cpio::write(self, out, time)
     }
 
-    /// Writes it as the kernel takes it: [`Tree::write_cpio`], gzipped. Compressing
-    /// takes longest, so the result is kept in the cache, if one is given.
+    /// Writes it as the kernel takes it: see [`Tree::finish`].
     pub fn write(&self, mut out: impl Write, time: u32, cache: Option<&Path>) -> Result<(), InitrdError> {
-        let Some(cache) = cache else {
-            return self.write_gzip(out, time);
-        };
-        let mut sum = Sha256Writer::new(io::sink());
-        self.write_cpio(&mut sum, time)?;
-        let (sum, ..) = sum.finish();
-        let kept = Kept::new(cache, "initrds", "gz", &[gzip::METHOD, sum.as_bytes()]);
-        if let Some(bytes) = kept.load().map_err(InitrdError::Cache)? {
-            return out.write_all(&bytes).map_err(InitrdError::Write);
-        }
-        kept.keep(|file| self.write_gzip(file, time))?;
-        let mut file = File::open(kept.path()).map_err(InitrdError::Cache)?;
-        io::copy(&mut file, &mut out)
+        let initrd = self.finish(time, cache, None)?;
+        let mut content = initrd.content.open().map_err(InitrdError::Write)?;
+        io::copy(&mut content, &mut out)
             .map(drop)
             .map_err(InitrdError::Write)
+    }
+
+    /// Makes it as the kernel takes it: [`Tree::write_cpio`], gzipped. Compressing takes longest, so it is kept in
+    /// the cache, if one is given.
+    /// What it was made of tells it from others, if that is known.
+    pub fn finish(
+        &self,
+        time: u32,
+        cache: Option<&Path>,
+        made_of: Option<Sha256>,
+    ) -> Result<Initrd, InitrdError> {
+        let Some(cache) = cache else {
+            let mut bytes = Vec::new();
+            self.write_gzip(&mut bytes, time)?;
+            let sha256 = Sha256::of(&bytes);
+            let content = Content::bytes(bytes);
+            return Ok(Initrd { content, sha256 });
+        };
+        let sum = self.sum(time, made_of)?;
+        let kept = Kept::new(cache, "initrds", "gz", &[gzip::METHOD, sum.as_bytes()]);
+        let found = match kept.find()? {
+            Some(found) => found,
+            None => {
+                kept.keep(|file| self.write_gzip(file, time))?;
+                // Somebody else may empty the cache in between.
+                kept.find()?.ok_or(io::Error::from(io::ErrorKind::NotFound))?
+            }
+        };
+        Ok(Initrd {
+            content: Content::within(&Arc::new(found.file), 0, found.len),
+            sha256: found.sha256,
+        })
+    }
+
+    fn sum(&self, time: u32, made_of: Option<Sha256>) -> Result<Sha256, InitrdError> {
+        match made_of {
+            Some(made_of) => Ok(Sha256::of(
+                &[made_of.as_bytes(), &time.to_le_bytes()[..]].concat(),
+            )),
+            None => {
+                let mut sum = Sha256Writer::new(io::sink());
+                self.write_cpio(&mut sum, time)?;
+                Ok(sum.finish().0)
+            }
+        }
     }
 
     fn write_gzip(&self, out: impl Write, time: u32) -> Result<(), InitrdError> {
