@@ -287,6 +287,17 @@ impl Recipe {
     /// without its upstream files. All mistakes are reported at once, except
     /// that a file which is not TOML has only its first.
     pub fn load(project: &Project, name: &str) -> Result<Self, RecipeError> {
+        Self::load_with(project, name, &Channels::load(project)?, &Base::built_in()?)
+    }
+
+    /// [`Recipe::load`] with what all recipes share, which takes longer to read than
+    /// they do.
+    fn load_with(
+        project: &Project,
+        name: &str,
+        channels: &Channels,
+        base: &Base,
+    ) -> Result<Self, RecipeError> {
         let file = format!("{FOLDER}/{name}/recipe.toml");
         let text = match project.read_text(&file) {
             Err(ProjectError::Missing(_)) => return Err(unknown(project, name)?),
@@ -294,8 +305,7 @@ impl Recipe {
         };
         let source = SourceFile::new(&project.display_name(&file), &text);
         let recipe = Self::parse(source)?;
-        let channels = Channels::load(project)?;
-        check::check(&recipe, name, project, &channels, &Base::built_in()?)?;
+        check::check(&recipe, name, project, channels, base)?;
         Ok(recipe)
     }
 

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{FOLDER, Recipe, RecipeError, unknown};
+use super::{Channels, FOLDER, Recipe, RecipeError, unknown};
+use crate::base::Base;
 use crate::project::{Project, ProjectError};
 
 /// All recipes of a project, by name.
@@ -20,11 +21,13 @@ impl Recipes {
     /// Loads and checks all recipes of a project. Recipes that depend on each
     /// other in a circle are an error.
     pub fn load(project: &Project) -> Result<Self, RecipeError> {
-        let recipes = names(project)?
-            .into_iter()
-            .map(|name| Recipe::load(project, &name).map(|recipe| (name, recipe)))
-            .collect::<Result<_, _>>()
-            .map(Self)?;
+        let (channels, base) = (Channels::load(project)?, Base::built_in()?);
+        let load = |name: String| {
+            let recipe = Recipe::load_with(project, &name, &channels, &base)?;
+            Ok((name, recipe))
+        };
+        let recipes = names(project)?.into_iter().map(load);
+        let recipes = Self(recipes.collect::<Result<_, RecipeError>>()?);
         let channels: BTreeSet<_> = recipes.iter().flat_map(|recipe| recipe.releases.keys()).collect();
         for channel in channels {
             recipes.order(channel, recipes.0.keys().map(String::as_str))?;
