@@ -983,7 +983,7 @@ fn a_local_file_unlocks_its_asset_and_no_other() {
     );
     assert_eq!(
         error.help().unwrap().to_string(),
-        "`tcforge update faasd` fetches it and records its sum; \
+        "`tcforge update faasd --channel current` fetches it and records its sum; \
          `--file faasd=PATH` takes a file of yours without one"
     );
     let file = tempfile::NamedTempFile::new().unwrap();
