@@ -163,10 +163,11 @@ fn search(item: &Item, pins: &mut Vec<DebianPackage>) {
 
 fn search_value(value: &Value, pins: &mut Vec<DebianPackage>) {
     match value {
-        Value::String(text) => match text.value().parse() {
-            Ok(Origin::Debian(package)) => pins.push(package),
-            Ok(_) | Err(_) => {}
-        },
+        Value::String(text) => {
+            if let Ok(Origin::Debian(package)) = text.value().parse() {
+                pins.push(package);
+            }
+        }
         Value::Array(values) => values.iter().for_each(|value| search_value(value, pins)),
         Value::InlineTable(table) => table.iter().for_each(|(_, value)| search_value(value, pins)),
         _ => {}
