@@ -25,6 +25,7 @@ pub mod image;
 pub mod initd;
 pub mod kept;
 pub mod kernel;
+pub mod pins;
 mod pool;
 pub mod progress;
 pub mod project;

@@ -12,6 +12,14 @@ pub trait Progress: Send + Sync {
         self.start(name, total)
     }
 
+    /// A listener for several tasks that are one to the person, with what all of
+    /// them come to: `total` bytes, if that is known. `None`: there is no such thing
+    /// here, and this one listens to the tasks.
+    fn group(&self, name: &str, total: Option<u64>) -> Option<Box<dyn Progress>> {
+        let _ = (name, total);
+        None
+    }
+
     /// Says one line of interest (a retry, a fallback); not an error.
     fn note(&self, text: &str);
 }

@@ -91,6 +91,11 @@ impl Project {
         self.folder.as_deref()
     }
 
+    /// Whether a data file is the project's own, and not a built-in one.
+    pub fn owns(&self, name: &str) -> bool {
+        self.own_path(name).is_some()
+    }
+
     /// How a data file is called in messages: its path in the project if it is
     /// there, else `built-in NAME`.
     pub fn display_name(&self, name: &str) -> String {

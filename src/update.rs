@@ -2,12 +2,13 @@
 //! and lock. Also what records sums that nobody published: a release whose
 //! files the lock does not know is fetched as it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use crate::digest::Sha256;
 use crate::fetch::{self, FetchError, Fetcher, FoundFile, Origin, Upstream, Wanted, Wish};
+use crate::pins;
 use crate::progress::Progress;
 use crate::project::{LOCK_NAME, Project, ProjectError};
 use crate::recipe::update::{
@@ -69,7 +70,8 @@ impl Updater<'_> {
         let (found, files) = self.look(&old, release)?;
         let repinned = repin(recipe, self.channel, &found)?;
         let sums = self.sums(&repinned, lock, &files)?;
-        let used = origins_besides(self.recipes, self.channels, &recipe.name, &self.channel.name)?;
+        let mut used = origins_besides(self.recipes, self.channels, &recipe.name, &self.channel.name)?;
+        used.extend(pins::origins(self.project)?);
         let change = relock(lock, &repinned, &sums, &used)?;
         if write && !change.is_empty() {
             // The lock first: a file too many in it does no harm.
@@ -163,7 +165,7 @@ impl Updater<'_> {
                 }
                 None => {
                     let new = self.fetcher.discover(&asset.origin, self.progress)?;
-                    (new.cached, new.vouched.to_string())
+                    (new.cached, new.vouched.source())
                 }
             };
             sums.push(Summed {
@@ -175,6 +177,15 @@ impl Updater<'_> {
         }
         Ok(sums)
     }
+}
+
+/// The files that releases of recipes need, in all channels.
+pub(crate) fn recipe_origins(
+    recipes: &Recipes,
+    channels: &Channels,
+) -> Result<BTreeSet<Origin>, RecipeError> {
+    // No recipe has an empty name.
+    origins_besides(recipes, channels, "", "")
 }
 
 /// Who vouches for a sum that GitHub lists beside a release's file.

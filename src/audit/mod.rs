@@ -160,7 +160,8 @@ fn check_one(
     options: &Options,
     findings: &mut Findings,
 ) -> io::Result<()> {
-    checks::image::check(file, findings)?;
+    let info = subject.and_then(|subject| subject.side.info.as_deref());
+    checks::image::check(file, info, findings)?;
     let Some(subject) = subject else {
         return Ok(());
     };

@@ -18,8 +18,9 @@ use crate::fetch::{Fetcher, Wanted};
 use crate::pool;
 use crate::progress::Progress;
 use crate::project::Project;
-use crate::recipe::{Channel, Lock, Plan, Recipes};
+use crate::recipe::{Channel, Lock, Packing, Plan, Recipes};
 use crate::scratch::Scratch;
+use crate::tcz::side::info::packing_note;
 use crate::tcz::side::{Dependency, Info, Upstream};
 use crate::tcz::squashfs::{Compression, PackOptions};
 
@@ -266,10 +267,13 @@ fn comments(plan: &Plan) -> String {
         lines.push(format!("State is kept in {}.", paths.join(", ")));
     }
     if let Some(reason) = &plan.packing.reason {
-        lines.push(format!(
-            "Packed with {} byte blocks: {reason}",
-            plan.packing.block_size.get()
-        ));
+        let Packing {
+            block_size,
+            compression,
+            ..
+        } = plan.packing;
+        let note = packing_note(block_size.get(), &compression.to_string());
+        lines.push(format!("{note} {reason}"));
     }
     for asset in plan.assets.iter().filter(|asset| asset.is_unlocked()) {
         lines.push(format!(

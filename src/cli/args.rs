@@ -170,6 +170,9 @@ pub(crate) struct UpdateArgs {
     pub(crate) selection: Selection,
     #[command(flatten)]
     pub(crate) network: Network,
+    /// Instead of recipes, the Debian packages that images' bases and kernels are made of
+    #[arg(long, conflicts_with = "names")]
+    pub(crate) bases: bool,
     /// Show what would change, and write nothing
     #[arg(long, short = 'n')]
     pub(crate) dry_run: bool,

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use miette::IntoDiagnostic;
 use serde::Serialize;
-use tcforge::project::Project;
+use tcforge::fetch::{Cached, Wanted};
+use tcforge::project::{LOCK_NAME, Project};
+use tcforge::recipe::Lock;
 
 use super::args::FetchArgs;
 use super::terminal::{Terminal, count, human_size};
@@ -14,8 +16,8 @@ pub(crate) fn run(args: &FetchArgs, project: &Project, terminal: &Terminal) -> O
     let selected = selection::load(&args.selection, &[], project)?;
     let fetcher = selection::fetcher(&args.network, project)?;
     let wanted = selection::wanted(&selected)?;
-    let total = wanted.iter().map(|one| one.size).sum();
-    let cached = fetcher.fetch_all(&wanted, &terminal.with_total("total", total))?;
+    let cached = fetcher.fetch_all(&wanted, terminal)?;
+    record_sizes(&wanted, &cached, project, terminal)?;
     let size: u64 = cached.iter().map(|file| file.size).sum();
     if terminal.json {
         let rows: Vec<_> = wanted
@@ -41,6 +43,34 @@ pub(crate) fn run(args: &FetchArgs, project: &Project, terminal: &Terminal) -> O
         ),
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes sizes that the project's lock did not know to it, so that a later fetch
+/// compares them, too.
+fn record_sizes(
+    wanted: &[Wanted],
+    cached: &[Cached],
+    project: &Project,
+    terminal: &Terminal,
+) -> miette::Result<()> {
+    if !project.owns(LOCK_NAME) {
+        return Ok(());
+    }
+    // As it is now: the fetch may have taken long.
+    let mut lock = Lock::load(project)?;
+    let sizes = wanted.iter().zip(cached);
+    let learnt = lock.learn_sizes(sizes.map(|(wanted, cached)| (&wanted.origin, cached.size)));
+    if learnt > 0 {
+        match lock.save(project) {
+            Ok(()) => terminal.status(
+                "Recorded",
+                format!("the size of {} in {LOCK_NAME}", count(learnt, "file")),
+            ),
+            // The files are there and their sums right: that is what was asked for.
+            Err(error) => terminal.warning(format!("sizes were not recorded: {error}")),
+        }
+    }
+    Ok(())
 }
 
 #[derive(Serialize)]

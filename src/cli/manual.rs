@@ -9,12 +9,13 @@ use clap_complete::Shell;
 use miette::{Context, IntoDiagnostic};
 
 use super::Outcome;
-use super::terminal::Terminal;
+use super::terminal::{Terminal, output_error};
 
 pub(crate) fn completions(shell: Shell, mut command: clap::Command) -> Outcome {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut command, "tcforge", &mut text);
-    io::Write::write_all(&mut io::stdout(), &text).into_diagnostic()?;
+    let written = io::Write::write_all(&mut io::stdout(), &text);
+    written.map_err(output_error).into_diagnostic()?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -32,6 +32,18 @@ pub(crate) struct Terminal {
     total: Option<ProgressBar>,
 }
 
+/// The system's error stays in the chain of causes: who asks whether a reader went
+/// away looks for it there.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to the standard output: {source}")]
+struct OutputError {
+    source: io::Error,
+}
+
+pub(crate) fn output_error(source: io::Error) -> io::Error {
+    io::Error::new(source.kind(), OutputError { source })
+}
+
 impl Terminal {
     pub(crate) fn new(global: &Global) -> Self {
         let is_terminal = io::stderr().is_terminal();
@@ -53,15 +65,6 @@ impl Terminal {
             json: global.json,
             bars: MultiProgress::with_draw_target(target),
             total: None,
-        }
-    }
-
-    /// With a bar over all tasks, `bytes` long.
-    pub(crate) fn with_total(&self, name: &str, bytes: Option<u64>) -> Self {
-        let bar = self.bars.add(bar(name, bytes, [BAR, SPINNER]));
-        Self {
-            total: Some(bar),
-            ..self.clone()
         }
     }
 
@@ -121,12 +124,7 @@ impl Terminal {
 
     /// Data on the standard output.
     pub(crate) fn print(&self, text: impl Display) -> io::Result<()> {
-        writeln!(io::stdout().lock(), "{text}").map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("cannot write to the standard output: {error}"),
-            )
-        })
+        writeln!(io::stdout().lock(), "{text}").map_err(output_error)
     }
 
     /// A value as JSON on the standard output.
@@ -259,6 +257,14 @@ impl Progress for Terminal {
         self.task(name, bar(name, total, [COUNT_BAR, COUNT_SPINNER]))
     }
 
+    fn group(&self, name: &str, total: Option<u64>) -> Option<Box<dyn Progress>> {
+        let bar = self.bars.add(bar(name, total, [BAR, SPINNER]));
+        Some(Box::new(Group(Self {
+            total: Some(bar),
+            ..self.clone()
+        })))
+    }
+
     fn note(&self, text: &str) {
         if self.volume >= Volume::Normal {
             self.line(&self.paint("      note", "1;36"), text);
@@ -279,6 +285,28 @@ impl Terminal {
             total: self.total.clone(),
             position: Arc::default(),
         })
+    }
+}
+
+/// A terminal with a bar over all tasks, which goes when they are done.
+struct Group(Terminal);
+
+impl Progress for Group {
+    fn start(&self, name: &str, total: Option<u64>) -> Box<dyn Task> {
+        self.0.start(name, total)
+    }
+
+    fn note(&self, text: &str) {
+        self.0.note(text);
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0.total {
+            bar.finish_and_clear();
+            self.0.bars.remove(bar);
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use miette::IntoDiagnostic;
 use serde::Serialize;
+use tcforge::pins::Repinner;
 use tcforge::project::Project;
 use tcforge::recipe::update::Change;
 use tcforge::recipe::{Channel, Channels, Lock, Recipes};
@@ -22,32 +23,48 @@ pub(crate) fn run(args: &UpdateArgs, project: &Project, terminal: &Terminal) -> 
     }
     let recipes = Recipes::load(project)?;
     let channels = Channels::load(project)?;
-    let channel = Channel::load(project, &args.selection.channel)?;
     let fetcher = selection::fetcher(&args.network, project)?;
-    let updater = Updater {
-        project,
-        recipes: &recipes,
-        channels: &channels,
-        channel: &channel,
-        fetcher: &fetcher,
-        progress: terminal,
-    };
     let mut lock = Lock::load(project)?;
     let mut changes = Vec::new();
-    for recipe in recipes.choose(project, &channel.name, &args.selection.names)? {
-        let change = updater.update(recipe, &mut lock, !args.dry_run)?;
-        if change.is_empty() {
-            terminal.status("Current", format!("{} {}", recipe.name, change.versions.0));
-        } else {
-            terminal.status(if args.dry_run { "Would update" } else { "Updated" }, &change);
+    if args.bases {
+        let repinner = Repinner {
+            project,
+            recipes: &recipes,
+            channels: &channels,
+            fetcher: &fetcher,
+            progress: terminal,
+        };
+        changes = repinner.repin(&mut lock, !args.dry_run)?;
+        changes.iter().for_each(|change| say(change, args, terminal));
+    } else {
+        let channel = Channel::load(project, &args.selection.channel)?;
+        let updater = Updater {
+            project,
+            recipes: &recipes,
+            channels: &channels,
+            channel: &channel,
+            fetcher: &fetcher,
+            progress: terminal,
+        };
+        for recipe in recipes.choose(project, &channel.name, &args.selection.names)? {
+            let change = updater.update(recipe, &mut lock, !args.dry_run)?;
+            say(&change, args, terminal);
+            changes.push(change);
         }
-        changes.push(change);
     }
     if terminal.json {
         let rows: Vec<_> = changes.iter().map(Row::new).collect();
         terminal.print_json(&rows).into_diagnostic()?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn say(change: &Change, args: &UpdateArgs, terminal: &Terminal) {
+    match (change.is_empty(), args.dry_run) {
+        (true, _) => terminal.status("Current", format!("{} {}", change.recipe, change.versions.0)),
+        (false, true) => terminal.status("Would update", change),
+        (false, false) => terminal.status("Updated", change),
+    }
 }
 
 /// What scripts are told.

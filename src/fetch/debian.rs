@@ -3,8 +3,8 @@
 //! For each suite and architecture apt gets a private state in the cache (source
 //! file, lists, package cache, no installed packages), so that neither root nor
 //! the system's lists are needed or touched. The source is the machine's entry
-//! for Debian (or, for a `…-security` suite, for Debian's security archive) with
-//! the suite replaced; what the entry says about keys is kept, and apt checks the
+//! for Debian (or, for a `…-security` suite, for Debian's security archive), that of
+//! the suite itself if there is one, else the first with the suite replaced; what the entry says about keys is kept, and apt checks the
 //! suite's signature with them.
 //!
 //! The packages themselves are downloaded as every file is, from where apt says and
@@ -176,6 +176,7 @@ impl Debian {
         let mut command = apt_get(options);
         command.args(["indextargets", "--format", format, "Created-By: Packages"]);
         let output = run(&mut command, "list its sources", package)?;
+        let mut first = None;
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             let mut parts = line.splitn(5, '|');
             let mut part = || parts.next().unwrap_or_default();
@@ -184,12 +185,18 @@ impl Debian {
                 let file = entry.rsplit_once(':').map_or(entry, |(file, _)| file);
                 let text = fs::read_to_string(file).map_err(FetchError::io("read", file))?;
                 let uri = uri.to_owned();
-                if let Some(entry) = find_entry(file, &text, &uri, suite) {
-                    return Ok(Some(Source { uri, entry }));
+                let Some(entry) = find_entry(file, &text, &uri, suite) else {
+                    continue;
+                };
+                let source = Source { uri, entry };
+                // An entry for this very suite may be there because others' mirror lacks it.
+                if suite == package.suite() {
+                    return Ok(Some(source));
                 }
+                first.get_or_insert(source);
             }
         }
-        Ok(None)
+        Ok(first)
     }
 
     /// Brings the lists up to date, once a process; false if they were.

@@ -232,7 +232,7 @@ pub enum FetchError {
     },
     /// apt would not.
     #[error("apt cannot {action}: {said}")]
-    #[diagnostic(help("try `apt-get update` by itself: does the machine's own apt work?"))]
+    #[diagnostic(help("{}", apt_hint(said)))]
     Apt {
         /// What it was to do.
         action: String,
@@ -252,7 +252,9 @@ pub enum FetchError {
     },
     /// The version is in the index no more, or never was.
     #[error("there is no `{origin}`; versions there: {}", list(there))]
-    #[diagnostic(help("`tcforge update` takes the newest one"))]
+    #[diagnostic(help(
+        "`tcforge update NAME` takes the newest one for a recipe, `tcforge update --bases` for a base or a kernel"
+    ))]
     NoVersion {
         /// What was wanted.
         origin: String,
@@ -382,11 +384,59 @@ fn status_hint(status: u16) -> &'static str {
     }
 }
 
+fn apt_hint(said: &str) -> &'static str {
+    let says = |part: &str| said.contains(part);
+    if says("No space left on device") {
+        return io_hint(&io::ErrorKind::StorageFull.into());
+    }
+    if says("does not have a Release file") || says(" 404 ") {
+        return "apt's mirror has no such suite: Debian moves old ones to its archive; add a line of that, with this \
+                suite, to apt's sources, run `apt-get update`, and try again";
+    }
+    "try `apt-get update` by itself: does the machine's own apt work?"
+}
+
 fn program_hint(program: &str) -> &'static str {
     match program {
         "apt-get" | "apt-cache" | "apt-config" => {
             "apt is part of Debian; elsewhere use `--mirror URL` or `--file ASSET=PATH`, or another channel"
         }
         _ => "`tcforge doctor` says how to install it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use miette::Diagnostic as _;
+
+    use super::*;
+
+    #[test]
+    fn what_apt_says_leads_to_the_right_hint() {
+        for (said, hint) in [
+            (
+                "The repository 'http://m/debian bullseye Release' does not have a Release file.",
+                "apt's mirror has no such suite: ",
+            ),
+            (
+                "Failed to fetch http://m/debian/dists/bullseye/InRelease  404  Not Found",
+                "apt's mirror has no such suite: ",
+            ),
+            (
+                "Error writing to file - write (28: No space left on device)",
+                "make room, ",
+            ),
+            (
+                "Temporary failure resolving 'm'",
+                "try `apt-get update` by itself: ",
+            ),
+        ] {
+            let error = FetchError::Apt {
+                action: "read the index of bullseye".to_owned(),
+                said: said.to_owned(),
+            };
+            let found = error.help().unwrap().to_string();
+            assert!(found.starts_with(hint), "{said}: {found}");
+        }
     }
 }

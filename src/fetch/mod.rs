@@ -20,7 +20,6 @@ mod origin;
 mod route;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use reqwest::Url;
 
@@ -89,13 +88,15 @@ pub enum Vouched {
     LocalFile,
 }
 
-impl fmt::Display for Vouched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Vouched {
+    /// What the lock says of a sum that was found out today.
+    pub fn source(&self) -> String {
+        let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
         match self {
-            Self::FirstFetch => f.write_str("first fetch over https"),
-            Self::SignedIndex => f.write_str("signed Debian index"),
-            Self::NpmIntegrity(sum) => write!(f, "npm registry, {sum}"),
-            Self::LocalFile => f.write_str("local file"),
+            Self::FirstFetch => format!("first fetch by you over https, {today}; no other record of the sum"),
+            Self::SignedIndex => format!("Debian's signed package index, {today}"),
+            Self::NpmIntegrity(sum) => format!("npm registry, {sum}"),
+            Self::LocalFile => format!("a file of yours, {today}"),
         }
     }
 }
@@ -183,6 +184,16 @@ impl Fetcher {
     pub fn fetch_all(&self, wanted: &[Wanted], progress: &dyn Progress) -> Result<Vec<Cached>, FetchError> {
         let mut seen = BTreeSet::new();
         let different: Vec<_> = wanted.iter().filter(|one| seen.insert(one.sha256)).collect();
+        let absent: Vec<_> = different
+            .iter()
+            .filter(|one| !self.cache.path_of(&one.sha256).exists())
+            .collect();
+        let total = absent.iter().map(|one| one.size).sum();
+        let group = match absent.is_empty() {
+            true => None,
+            false => progress.group("total", total),
+        };
+        let progress = group.as_deref().unwrap_or(progress);
         let jobs = self.http.network().jobs.get();
         let results = pool::map(&different, jobs, |one| self.fetch(one, progress));
         let (mut files, mut errors) = (BTreeMap::new(), Vec::new());
@@ -207,10 +218,11 @@ impl Fetcher {
             return sized(cached, wanted);
         }
         let sources = self.sources(wanted);
+        let offline = || FetchError::Offline {
+            missing: vec![format!("{} ({})", wanted.name, wanted.origin.shown())],
+        };
         if sources.is_empty() {
-            return Err(FetchError::Offline {
-                missing: vec![format!("{} ({})", wanted.name, wanted.origin.shown())],
-            });
+            return Err(offline());
         }
         let key = wanted.sha256.to_string();
         let lock = self.lock(&key, &wanted.name, progress)?;
@@ -235,7 +247,14 @@ impl Fetcher {
             progress,
             task: &*progress.start(&wanted.name, wanted.size),
         };
-        self.fetch_from_first(&sources, &errand)
+        let is_local = matches!(wanted.origin, Origin::File(_));
+        self.fetch_from_first(&sources, &errand).map_err(|error| {
+            // That a mirror's folder lacks the file says less than that nobody else was asked.
+            match self.offline && !is_local && error.is_absence() {
+                true => offline(),
+                false => error,
+            }
+        })
     }
 
     /// Fetches a file whose sum is not known yet, and keeps it in the cache.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value, value};
 
 use super::Plan;
 use super::fault::Fault;
@@ -26,10 +27,12 @@ const VERSION: i64 = 1;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lock {
     files: BTreeMap<Origin, LockedFile>,
+    /// The text that it was read from: its comments are a person's.
+    text: String,
 }
 
 /// What is known of one file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedFile {
     /// What recipes call it.
@@ -38,7 +41,7 @@ pub struct LockedFile {
     pub url: Origin,
     /// Its size in bytes; unknown where only the sum was published and nobody
     /// has fetched it yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub size: Option<u64>,
     /// Its sum.
     pub sha256: Sha256,
@@ -46,12 +49,11 @@ pub struct LockedFile {
     pub source: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     version: i64,
-    // Without any, the key stays out: `[[file]]` behind it would name it twice.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     file: Vec<LockedFile>,
 }
 
@@ -66,19 +68,21 @@ pub enum LockError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Invalid(#[from] Invalid),
-    /// It cannot be written as TOML.
+    /// Its text cannot be changed.
     #[error("cannot write the lock")]
     #[diagnostic(help("this is a bug in tcforge: please report it, with the lock"))]
-    Write(#[from] toml::ser::Error),
+    Write(#[from] toml_edit::TomlError),
     /// It says nothing of a file.
     #[error("`{name}` of `{recipe}` is not in the lock: {url}")]
     #[diagnostic(help(
-        "`tcforge update {recipe}` fetches it and records its sum; \
+        "`tcforge update {recipe} --channel {channel}` fetches it and records its sum; \
          `--file {name}=PATH` takes a file of yours without one"
     ))]
     Missing {
         /// The recipe.
         recipe: String,
+        /// The channel.
+        channel: String,
         /// The asset.
         name: String,
         /// Where it would be.
@@ -114,20 +118,38 @@ impl Lock {
             }
         }
         match faults.is_empty() {
-            true => Ok(Self { files }),
+            true => Ok(Self {
+                files,
+                text: source.text().to_owned(),
+            }),
             false => Err(Invalid::new(source, faults)),
         }
     }
 
-    /// The text of the lock: entries sorted by name and origin.
+    /// The text of the lock: entries sorted by name and origin, with the comments of
+    /// the text that it was read from.
     pub fn to_text(&self) -> Result<String, LockError> {
-        let mut file: Vec<_> = self.files.values().cloned().collect();
-        file.sort_by(|a, b| (&a.name, &a.url).cmp(&(&b.name, &b.url)));
-        let file = File {
-            version: VERSION,
-            file,
-        };
-        Ok(format!("{HEADER}{}", toml::to_string(&file)?))
+        let mut document: DocumentMut = self.text.parse()?;
+        let mut written = entries(document.remove("file"));
+        if !document.contains_key("version") {
+            document.insert("version", value(VERSION));
+        }
+        let mut files: Vec<_> = self.files.values().collect();
+        files.sort_by(|a, b| (&a.name, &a.url).cmp(&(&b.name, &b.url)));
+        let mut tables = ArrayOfTables::new();
+        for file in files {
+            let mut table = written.remove(&file.url).unwrap_or_else(blank);
+            file.write(&mut table);
+            tables.push(table);
+        }
+        if !tables.is_empty() {
+            document.insert("file", Item::ArrayOfTables(tables));
+        }
+        let text = document.to_string();
+        Ok(match text.starts_with('#') {
+            true => text,
+            false => format!("{HEADER}{text}"),
+        })
     }
 
     /// Writes it to the project.
@@ -154,6 +176,7 @@ impl Lock {
             Some(file) => Ok(Some(file)),
             None => Err(LockError::Missing {
                 recipe: plan.name.clone(),
+                channel: plan.channel.clone(),
                 name: asset.name.clone(),
                 url: asset.origin.clone(),
             }),
@@ -166,8 +189,132 @@ impl Lock {
         self.files.insert(file.url.clone(), file)
     }
 
+    /// Takes in sizes where none was known, of files whose sums agreed. How many.
+    pub fn learn_sizes<'a>(&mut self, sizes: impl IntoIterator<Item = (&'a Origin, u64)>) -> usize {
+        let mut learnt = 0;
+        for (origin, size) in sizes {
+            let unknown = self.files.get_mut(origin).filter(|file| file.size.is_none());
+            if let Some(file) = unknown {
+                file.size = Some(size);
+                learnt += 1;
+            }
+        }
+        learnt
+    }
+
     /// Removes what is known of an origin.
     pub fn remove(&mut self, origin: &Origin) -> Option<LockedFile> {
         self.files.remove(origin)
+    }
+}
+
+impl LockedFile {
+    /// Puts itself into its entry, whose comments stay.
+    fn write(&self, table: &mut Table) {
+        set(table, "name", self.name.as_str().into());
+        set(table, "url", self.url.to_string().into());
+        match self.size.and_then(|size| i64::try_from(size).ok()) {
+            Some(size) => set(table, "size", size.into()),
+            None => drop(table.remove("size")),
+        }
+        set(table, "sha256", self.sha256.to_string().into());
+        set(table, "source", self.source.as_str().into());
+        let rank = |key: &str| KEYS.iter().position(|known| *known == key);
+        table.sort_values_by(|a, _, b, _| rank(a.get()).cmp(&rank(b.get())));
+    }
+}
+
+/// The keys of an entry, in their order.
+const KEYS: [&str; 5] = ["name", "url", "size", "sha256", "source"];
+
+/// The entries of a lock's text, by origin, without their places in it.
+fn entries(item: Option<Item>) -> BTreeMap<Origin, Table> {
+    let tables = item.and_then(|item| item.into_array_of_tables().ok());
+    tables
+        .into_iter()
+        .flatten()
+        .filter_map(|mut table| {
+            table.set_position(None);
+            Some((table.get("url")?.as_str()?.parse().ok()?, table))
+        })
+        .collect()
+}
+
+/// A new entry, after an empty line.
+fn blank() -> Table {
+    let mut table = Table::new();
+    table.decor_mut().set_prefix("\n");
+    table
+}
+
+/// Sets a value, and keeps the blanks and the comment around the old one.
+fn set(table: &mut Table, key: &str, mut new: Value) {
+    match table.get_mut(key).and_then(Item::as_value_mut) {
+        Some(old) if old.as_str().is_some() && old.as_str() == new.as_str() => {}
+        Some(old) if old.as_integer().is_some() && old.as_integer() == new.as_integer() => {}
+        Some(old) => {
+            *new.decor_mut() = old.decor().clone();
+            *old = new;
+        }
+        None => drop(table.insert(key, Item::Value(new))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str, size: Option<u64>) -> LockedFile {
+        LockedFile {
+            name: name.to_owned(),
+            url: format!("https://example.org/{name}").parse().unwrap(),
+            size,
+            sha256: Sha256::of(name.as_bytes()),
+            source: "a \"test\"".to_owned(),
+        }
+    }
+
+    fn entry(name: &str, size: &str) -> String {
+        format!(
+            "[[file]]\nname = \"{name}\"\nurl = \"https://example.org/{name}\"\n{size}sha256 = \"{}\"\nsource = \
+             'a \"test\"'\n",
+            Sha256::of(name.as_bytes())
+        )
+    }
+
+    #[test]
+    fn a_new_lock_is_sorted_and_says_what_it_is() {
+        let mut lock = Lock::default();
+        assert_eq!(lock.to_text().unwrap(), format!("{HEADER}version = 1\n"));
+        lock.insert(file("b", Some(3)));
+        lock.insert(file("a", None));
+        let (a, b) = (entry("a", ""), entry("b", "size = 3\n"));
+        assert_eq!(
+            lock.to_text().unwrap(),
+            format!("{HEADER}version = 1\n\n{a}\n{b}")
+        );
+    }
+
+    #[test]
+    fn a_persons_comments_stay_where_they_are() {
+        let text = format!(
+            "# mine\nversion = 1 # one\n\n# of b\n{}# end of b\n\n{}\n# last\n",
+            entry("b", "").replace("name = \"b\"", "name = \"b\" # b"),
+            entry("c", "size = 9\n")
+        );
+        let mut lock = Lock::parse(&SourceFile::new("tcforge.lock", &text)).unwrap();
+        assert_eq!(lock.to_text().unwrap(), text);
+        let sizes = [file("b", None), file("c", None), file("x", None)].map(|file| file.url);
+        assert_eq!(lock.learn_sizes(sizes.iter().zip([7, 7, 7])), 1);
+        lock.insert(file("a", Some(1)));
+        lock.remove(&file("c", None).url);
+        let wanted = format!(
+            "# mine\nversion = 1 # one\n\n{}\n# of b\n{}\n# last\n",
+            entry("a", "size = 1\n"),
+            entry("b", "size = 7\n").replace("name = \"b\"", "name = \"b\" # b"),
+        );
+        assert_eq!(lock.to_text().unwrap(), wanted);
+        let again = Lock::parse(&SourceFile::new("tcforge.lock", &wanted)).unwrap();
+        assert_eq!(again.files, lock.files);
     }
 }

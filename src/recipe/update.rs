@@ -221,10 +221,12 @@ fn locked(name: &str, summed: &Summed) -> LockedFile {
 fn replace(lock: &mut Lock, old: &Plan, files: Vec<(String, LockedFile)>) -> Vec<FileChange> {
     let mut changes = Vec::new();
     for (name, file) in files {
-        let before = old.assets.iter().find(|asset| asset.name == name);
-        let same_file = lock.find(&file.url);
-        let before = same_file.or_else(|| lock.find(&before?.origin)).cloned();
-        if before.as_ref() != Some(&file) {
+        // An asset that moves is a change of the recipe, whatever the lock knows.
+        let asset = old.assets.iter().find(|asset| asset.name == name);
+        let moved = asset.filter(|asset| asset.origin != file.url);
+        let origin = moved.map_or(&file.url, |asset| &asset.origin);
+        let before = lock.find(origin).cloned();
+        if moved.is_some() || before.as_ref() != Some(&file) {
             changes.push(FileChange {
                 name,
                 old: before,

@@ -291,9 +291,41 @@ fn reports_are_data() {
     assert_eq!(findings[0]["level"], "pass");
 }
 
+/// Gives a reason in the info file.
+fn say(folder: &Path, note: &str) {
+    let path = folder.join("x.tcz.info");
+    let info = fs::read_to_string(&path).unwrap();
+    let lines = info.lines().map(|line| match line.starts_with("Comments:") {
+        true => format!("Comments:       {note} it is large\n"),
+        false => format!("{line}\n"),
+    });
+    fs::write(&path, lines.collect::<String>()).unwrap();
+}
+
 #[test]
 fn the_image_itself() {
-    let cases: [(&str, Extension, &[&str]); 7] = [
+    let cases: [(&str, Extension, &[&str]); 10] = [
+        (
+            "blocks with a reason",
+            good()
+                .arguments(&["-b", "131072"])
+                .after(|folder| say(folder, "Packed with 131072 byte blocks:")),
+            &[],
+        ),
+        (
+            "blocks and compression with a reason",
+            good()
+                .arguments(&["-b", "1048576", "-comp", "xz"])
+                .after(|folder| say(folder, "Packed with 1048576 byte blocks and xz:")),
+            &[],
+        ),
+        (
+            "a reason for something else",
+            good()
+                .arguments(&["-b", "131072", "-comp", "zstd"])
+                .after(|folder| say(folder, "Packed with 131072 byte blocks:")),
+            &["warning block-size", "warning compression"],
+        ),
         (
             "blocks",
             good().arguments(&["-b", "131072"]),

@@ -2,6 +2,7 @@
 //! registries that this machine is set up with.
 
 mod cache;
+mod first;
 mod machine;
 mod npm;
 mod process;

@@ -347,6 +347,15 @@ fn files_that_cannot_be_packed_are_named() {
     );
     fs::remove_file(fifo).unwrap();
 
+    let link = world.path("project/root/usr/local/share/long");
+    std::os::unix::fs::symlink("x".repeat(256), &link).unwrap();
+    world.run(&["pack", "root", "hello.tcz"]).failed(
+        "error: the target of the link `usr/local/share/long` has 256 bytes: an image with it cannot be verified\nhint: \
+         squashfs could hold it, but the reader that every image is checked with takes 255 bytes at most; shorten the \
+         link\n",
+    );
+    fs::remove_file(link).unwrap();
+
     let secret = world.path("project/root/usr/local/bin/hello");
     chmod(&secret, 0o000);
     let mut command = world.through(without_powers(), &["pack", "root", "hello.tcz"]);

@@ -983,7 +983,7 @@ fn a_local_file_unlocks_its_asset_and_no_other() {
     );
     assert_eq!(
         error.help().unwrap().to_string(),
-        "`tcforge update faasd` fetches it and records its sum; \
+        "`tcforge update faasd --channel current` fetches it and records its sum; \
          `--file faasd=PATH` takes a file of yours without one"
     );
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -1117,6 +1117,29 @@ fn an_update_changes_the_pins_and_nothing_else() {
     );
     let urls: Vec<_> = lock.iter().map(|file| file.url.to_string()).collect();
     assert_eq!(urls, ["debian:bullseye/tool=1.3.0-2"]);
+
+    // The lock has the new revision already, say because the recipe could not be
+    // written then: that it moves is a change all the same.
+    let found = Found {
+        version: "1.2.0".to_owned(),
+        date: "2025-12-31".parse().unwrap(),
+        pins: [("tool".to_owned(), "1.2.0-2".to_owned())].into(),
+    };
+    let repinned = update::repin(&recipe, &debian, &found).unwrap();
+    let mut lock = Lock::default();
+    lock.insert(LockedFile {
+        url: repinned.new.assets[0].origin.clone(),
+        ..old
+    });
+    let change = update::relock(&mut lock, &repinned, &[], &BTreeSet::new()).unwrap();
+    assert!(!change.is_empty());
+    assert_eq!(
+        change.to_string(),
+        format!(
+            "tool (debian): 1.2.0\n  tool: nothing → debian:bullseye/tool=1.2.0-2 {}",
+            Sha256::of(b"old")
+        )
+    );
 }
 
 #[test]

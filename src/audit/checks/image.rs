@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::audit::report::{Check, Findings, Level};
 use crate::audit::subject::file_name;
+use crate::tcz::side::info::packing_note;
 use crate::tcz::side::is_name;
 
 /// Squashfs images are filled up to a multiple of this, for loop devices.
@@ -42,8 +43,9 @@ impl Superblock {
     }
 }
 
-/// Checks what can be said of an extension even if its image cannot be read.
-pub(in crate::audit) fn check(file: &Path, findings: &mut Findings) -> io::Result<()> {
+/// Checks what can be said of an extension even if its image cannot be read. `info`
+/// is its info file, where it can.
+pub(in crate::audit) fn check(file: &Path, info: Option<&[u8]>, findings: &mut Findings) -> io::Result<()> {
     findings.made(&[Check::Name]);
     let name = file_name(file);
     if !is_name(&name) {
@@ -62,14 +64,20 @@ pub(in crate::audit) fn check(file: &Path, findings: &mut Findings) -> io::Resul
         return Ok(());
     }
     if let Some(superblock) = Superblock::parse(&bytes) {
-        check_superblock(&superblock, length, findings);
+        check_end(superblock.bytes_used, length, findings);
+        check_packing(&superblock, info, findings);
     }
     Ok(())
 }
 
-fn check_superblock(superblock: &Superblock, length: u64, findings: &mut Findings) {
-    check_end(superblock.bytes_used, length, findings);
+/// Whether it is packed as the mirror does it, or its info file says why not.
+fn check_packing(superblock: &Superblock, info: Option<&[u8]>, findings: &mut Findings) {
     findings.made(&[Check::BlockSize, Check::Compression, Check::Appended]);
+    let compression = superblock.compression();
+    let note = packing_note(superblock.block_size, &compression);
+    if info.is_some_and(|info| says(info, &note)) {
+        return;
+    }
     if superblock.block_size != 4096 {
         let size = superblock.block_size;
         findings
@@ -80,7 +88,6 @@ fn check_superblock(superblock: &Superblock, length: u64, findings: &mut Finding
             )
             .hint("the kernel reads every size; the official repository asks for `mksquashfs -b 4096`");
     }
-    let compression = superblock.compression();
     if compression != "gzip" {
         // The kernel of Tiny Core 11 has no lzma.
         let level = match compression.as_str() {
@@ -93,6 +100,13 @@ fn check_superblock(superblock: &Superblock, length: u64, findings: &mut Finding
             format!("it is compressed with {compression}, not gzip"),
         );
     }
+}
+
+/// Whether an info file says something, however its lines are broken.
+fn says(info: &[u8], what: &str) -> bool {
+    let text = String::from_utf8_lossy(info);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").contains(what)
 }
 
 /// Whether the file ends with the padding. What ends before is no image at all,

@@ -31,7 +31,9 @@ pub enum BaseError {
     Lock(#[from] LockError),
     /// A package that the lock does not know.
     #[error("`{0}` is not in the lock")]
-    #[diagnostic(help("iso/bases.toml names it; put its size and sha256 into `tcforge.lock`"))]
+    #[diagnostic(help(
+        "iso/bases.toml or iso/mini/mini.toml names it: `tcforge update --bases` records what it needs"
+    ))]
     Unlocked(String),
     /// A package was refused.
     #[error("cannot unpack `{package}`")]

@@ -143,7 +143,7 @@ fn fetch(request: &Request<'_>, origin: &Origin, md5: Option<&str>) -> Result<Ca
             url: origin.clone(),
             size: Some(cached.size),
             sha256: cached.sha256,
-            source: discovered.vouched.to_string(),
+            source: discovered.vouched.source(),
         });
         lock.save(request.project)?;
     }

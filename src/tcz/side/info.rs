@@ -322,6 +322,15 @@ pub fn parse_size(text: &str) -> Option<(f64, f64)> {
     Some((value * unit, step.max(4096.0)))
 }
 
+/// How the comments tell that an image is not packed as the mirror does it; the
+/// reason follows.
+pub(crate) fn packing_note(block_size: u32, compression: &str) -> String {
+    match compression {
+        "gzip" => format!("Packed with {block_size} byte blocks:"),
+        other => format!("Packed with {block_size} byte blocks and {other}:"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

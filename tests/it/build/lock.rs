@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::mirror::Mirror;
-use crate::world::{Run, World, by_sum, tar_gz};
+use crate::world::{Run, World, by_sum, chmod, tar_gz, without_powers};
 
 fn archive() -> Vec<u8> {
     tar_gz(&[("bin/tool", 0o755, b"#!/bin/sh\n")])
@@ -17,7 +17,7 @@ fn a_file_that_is_not_in_the_lock_stops_the_build() {
     for command in ["build", "fetch"] {
         world.run(&[command]).failed(
             "error: `tool.tar.gz` of `tool` is not in the lock: https://upstream.invalid/tool.tar.gz\n\
-             hint: `tcforge update tool` fetches it and records its sum; `--file tool.tar.gz=PATH` takes a \
+             hint: `tcforge update tool --channel test` fetches it and records its sum; `--file tool.tar.gz=PATH` takes a \
              file of yours without one\n",
         );
         world.assert_nothing_left();
@@ -131,4 +131,73 @@ fn fetch_fills_the_cache_for_a_build_without_any_network() {
     world
         .run(&["build", "--offline", "--mirror", &url])
         .succeeded("     Wrote 1 extension to `out`\n");
+}
+
+/// The world's lock without the size.
+fn without_size(world: &World) -> String {
+    world.edit(
+        "project/tcforge.lock",
+        &format!("size = {}\n", archive().len()),
+        "",
+    );
+    world.read("project/tcforge.lock")
+}
+
+#[test]
+fn the_first_fetch_writes_a_size_that_was_missing_and_the_next_compares_it() {
+    let world = World::with_tool(&archive());
+    world.edit(
+        "project/tcforge.lock",
+        "version = 1\n",
+        "# mine\nversion = 1 # one\n",
+    );
+    world.edit(
+        "project/tcforge.lock",
+        "source = \"a test\"",
+        "source = \"a test\" # me",
+    );
+    let full = world.read("project/tcforge.lock");
+    let bare = without_size(&world);
+
+    // A build reads the lock, and leaves it as it is.
+    world.build();
+    assert_eq!(world.read("project/tcforge.lock"), bare);
+
+    let fetched = format!(
+        "   Fetched 1 file, {} B, into `{}`\n",
+        archive().len(),
+        world.text_path("cache")
+    );
+    let recorded = "  Recorded the size of 1 file in tcforge.lock\n";
+    world.run(&["fetch"]).succeeded(&format!("{recorded}{fetched}"));
+    assert_eq!(world.read("project/tcforge.lock"), full);
+    world.run(&["fetch"]).succeeded(&fetched);
+    assert_eq!(world.read("project/tcforge.lock"), full);
+
+    let (right, wrong) = (archive().len(), archive().len() + 1);
+    world.edit(
+        "project/tcforge.lock",
+        &format!("size = {right}"),
+        &format!("size = {wrong}"),
+    );
+    world.run(&["fetch"]).failed(&format!(
+        "error: `https://upstream.invalid/tool.tar.gz` has {right} bytes, not {wrong}\nhint: upstream replaced the file, \
+         or the lock is wrong: find out which; to take the new one, remove the old entry from tcforge.lock and run \
+         `tcforge update`\n"
+    ));
+}
+
+#[test]
+fn a_lock_that_cannot_be_written_does_not_keep_a_fetch_from_success() {
+    let world = World::with_tool(&archive());
+    let bare = without_size(&world);
+    chmod(&world.path("project"), 0o555);
+    let run = Run::of(&mut world.through(without_powers(), &["fetch", "-q"]));
+    chmod(&world.path("project"), 0o755);
+    run.succeeded(&format!(
+        "warning: sizes were not recorded: cannot write `{}`\n",
+        world.text_path("project/tcforge.lock")
+    ));
+    assert_eq!(world.read("project/tcforge.lock"), bare);
+    assert_eq!(world.names("project"), ["recipes", "tcforge.lock"]);
 }

@@ -11,6 +11,7 @@ use tcforge::fetch::Wanted;
 use super::process::{Running, command};
 use super::server::{Reply, Server, TAG};
 use super::{body, wanted};
+use crate::world::{Run, World};
 
 /// Runs an errand in a changed environment; its last word.
 pub(super) fn said(folder: &Path, wanted: &Wanted, environment: &[(&str, &str)]) -> String {
@@ -301,6 +302,132 @@ fn a_package_that_only_apt_can_get_is_got_by_apt() {
     let requests = mirror.server.requests();
     assert!(requests.iter().all(|request| apt(request.header("user-agent"))));
     assert_eq!(mirror.pool().len(), 2, "apt did not try again");
+}
+
+/// Debian takes old suites off the mirrors. Who has another entry for the suite, say of
+/// Debian's archive, means that one.
+#[test]
+fn an_entry_of_the_suite_itself_goes_before_others() {
+    let archive = FakeMirror::new("[trusted=yes]", vec![Reply::Good(body())]);
+    let new = Server::new(|_, request| match request.target.as_str() {
+        "/debian/dists/bookworm/Release" => {
+            Reply::Whole(release(&packages("1.0")).replace("bullseye", "bookworm").into())
+        }
+        "/debian/dists/bookworm/main/binary-amd64/Packages" => Reply::Whole(packages("1.0").into()),
+        _ => Reply::status(404),
+    });
+    let newer = format!("deb [trusted=yes] {} bookworm main\n", new.url("/debian"));
+    let own = fs::read_to_string(archive.folder.path().join("sources.list")).unwrap();
+
+    archive.write("sources.list", &newer);
+    let said = archive.fetch("1.0");
+    assert!(
+        said.starts_with("error Apt { action: \"read the index of bullseye\""),
+        "{said}"
+    );
+    archive.write("sources.list", &format!("{newer}{own}"));
+    // What is known of the sources is from before.
+    fs::remove_dir_all(archive.folder.path().join("cache/apt")).unwrap();
+    assert_eq!(archive.fetch("1.0"), format!("done {}", Sha256::of(&body())));
+    let suites = |target: &String| target.contains("/dists/bookworm/") || target.contains("/dists/bullseye/");
+    assert!(new.targets().iter().all(suites), "{:?}", new.targets());
+}
+
+/// A project whose bases and kernel are all made of one package.
+fn world_with_bases(mirror: &FakeMirror, version: &str) -> World {
+    let world = World::new();
+    let pin = format!("\"debian:bullseye/tool={version}\"");
+    world.write(
+        "project/iso/bases.toml",
+        format!("[kernel]\npackage = {pin} # the kernel\n"),
+    );
+    world.write(
+        "project/iso/mini/mini.toml",
+        format!("[[package]]\norigin = {pin}\n"),
+    );
+    world.write("project/kernel/build/sources.toml", "");
+    let deb = format!(
+        "\n[[file]]\nname = \"tool\"\nurl = {pin}\nsize = 100000\nsha256 = \"{}\"\nsource = \"me\" # 1\n",
+        Sha256::of(&body())
+    );
+    let lock = format!("# mine\nversion = 1\n{deb}");
+    world.write("project/tcforge.lock", lock);
+    assert_eq!(mirror.fetch("1.0"), format!("done {}", Sha256::of(&body())));
+    world
+}
+
+#[test]
+fn what_bases_are_made_of_moves_on_with_the_mirror() {
+    let mirror = FakeMirror::new("[trusted=yes]", vec![Reply::Good(body())]);
+    let world = world_with_bases(&mirror, "1.0");
+    let run = |args: &[&str]| {
+        let mut command = world.command(args);
+        Run::of(
+            command
+                .env("APT_CONFIG", &mirror.config)
+                .env_remove("TCFORGE_MIRROR"),
+        )
+    };
+    let files = || {
+        [
+            "iso/bases.toml",
+            "iso/mini/mini.toml",
+            "kernel/build/sources.toml",
+            "tcforge.lock",
+        ]
+        .map(|name| world.read(&format!("project/{name}")))
+    };
+    let before = files();
+    run(&["update", "--bases", "-q"]).succeeded("");
+    assert_eq!(files(), before);
+
+    *mirror.version.lock().unwrap() = "1.1";
+    let note = "      note apt: reading the index of bullseye (amd64)\n";
+    let change = format!(
+        "tool (bullseye): 1.0 → 1.1\n  tool: debian:bullseye/tool=1.0 {sum} (100000 bytes) → \
+         debian:bullseye/tool=1.1 {sum} (100000 bytes)\n",
+        sum = Sha256::of(&body())
+    );
+    run(&["update", "--bases", "--dry-run"]).succeeded(&format!("{note}Would update {change}"));
+    assert_eq!(files(), before);
+    let made = run(&["update", "--bases", "--json"]);
+    made.succeeded(&format!("{note}   Updated {change}"));
+    assert_eq!(
+        made.json(),
+        serde_json::json!([{
+            "recipe": "tool",
+            "channel": "bullseye",
+            "old_version": "1.0",
+            "new_version": "1.1",
+            "changed": true,
+            "files": ["tool"],
+        }])
+    );
+    let after = files();
+    for (old, new) in before.iter().zip(&after).take(3) {
+        assert_eq!(*new, old.replace("tool=1.0", "tool=1.1"));
+    }
+    assert!(after[3].starts_with("# mine\nversion = 1\n"), "{}", after[3]);
+    assert!(
+        after[3].contains("tool=1.1") && !after[3].contains("tool=1.0"),
+        "{}",
+        after[3]
+    );
+    assert!(
+        after[3].contains("source = \"Debian's signed package index, "),
+        "{}",
+        after[3]
+    );
+
+    run(&["update", "--bases", "tool"])
+        .code
+        .map(|code| assert_eq!(code, 2))
+        .unwrap();
+    std::fs::remove_file(world.path("project/tcforge.lock")).unwrap();
+    run(&["update", "--bases"]).failed(
+        "error: there is no project here to write `iso/bases.toml` to\nhint: make one with `tcforge init DIR`, then run \
+         this again inside DIR\n",
+    );
 }
 
 #[test]

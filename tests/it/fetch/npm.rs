@@ -95,6 +95,26 @@ fn an_npm_archive_that_its_registry_does_not_vouch_for_is_refused() {
     assert_eq!(super::left(folder.path()).parts, [""; 0]);
 }
 
+#[test]
+fn an_archive_is_gone_on_with_after_a_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = Server::new(|_, request| match request.from() {
+        0 => Reply::cut(&body()),
+        _ => Reply::Good(body()),
+    });
+    let manifest = json!({"dist": {"tarball": archive.url("/tool.tgz"), "integrity": INTEGRITY}});
+    let server = Server::new(move |_, _| Reply::Whole(manifest.to_string().into()));
+    let url = server.url("/npm/");
+    let environment = [("PATH", "/nowhere"), ("npm_config_registry", url.as_str())];
+    let tool = wanted("npm:@scope/tool@1.0.0", &body());
+    assert_eq!(
+        said(folder.path(), &tool, &environment),
+        format!("done {}", Sha256::of(&body()))
+    );
+    let asked: Vec<usize> = archive.requests().iter().map(Request::from).collect();
+    assert_eq!(asked, [0, body().len() / 2]);
+}
+
 /// A machine without npm, with settings in the user's file.
 fn machine(npmrc: &str) -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
