@@ -275,10 +275,7 @@ fn comments(plan: &Plan) -> String {
         ));
     }
     for asset in plan.assets.iter().filter(|asset| asset.is_unlocked()) {
-        lines.push(format!(
-            "{UNLOCKED} in the place of {}.",
-            asset.name
-        ));
+        lines.push(format!("{UNLOCKED} in the place of {}.", asset.name));
     }
     lines.join("\n")
 }

@@ -125,8 +125,7 @@ impl Supply<'_> {
     pub fn build_missing(&self, roots: &[Dependency], out: &Path) -> Result<Supplied, SupplyError> {
         let mut supplied = Supplied::default();
         for (channel, plans) in self.by_channel(&self.plans(roots)?) {
-            let (there, missing): (Vec<_>, Vec<_>) =
-                plans.into_iter().partition(|plan| is_built(plan, out));
+            let (there, missing): (Vec<_>, Vec<_>) = plans.into_iter().partition(|plan| is_built(plan, out));
             let unlocked = there.iter().filter(|plan| was_unlocked(plan, out));
             supplied.unlocked.extend(unlocked.map(file_name));
             if !missing.is_empty() {
@@ -187,7 +186,10 @@ impl Supply<'_> {
             let own = plans.iter().filter(|plan| plan.channel == channel.name);
             own.cloned().collect()
         };
-        self.channels.iter().map(|channel| (channel, of(channel))).collect()
+        self.channels
+            .iter()
+            .map(|channel| (channel, of(channel)))
+            .collect()
     }
 
     /// The recipes that roots need, by the channel that each comes from, the

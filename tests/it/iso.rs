@@ -531,7 +531,11 @@ fn boxed() -> World {
         "[[release.test.asset]]\nurl = \"https://upstream.invalid/helper\"\n\
          place = [{ to = \"usr/local/bin/helper\" }]\n",
     );
-    world.edit("project/recipes/helper/recipe.toml", "[release.test]", "[release.other]");
+    world.edit(
+        "project/recipes/helper/recipe.toml",
+        "[release.test]",
+        "[release.other]",
+    );
     world.edit(
         "project/recipes/helper/recipe.toml",
         "[[release.test.asset]]",
@@ -554,8 +558,14 @@ fn a_local_file_takes_the_place_of_one_that_the_lock_does_not_know() {
     };
     // The hint can be followed in this command, too.
     let stopped = run(&[]).stderr;
-    assert!(stopped.contains("`helper` of `helper` is not in the lock"), "{stopped}");
-    assert!(stopped.contains("`--file helper=PATH` takes a file of yours"), "{stopped}");
+    assert!(
+        stopped.contains("`helper` of `helper` is not in the lock"),
+        "{stopped}"
+    );
+    assert!(
+        stopped.contains("`--file helper=PATH` takes a file of yours"),
+        "{stopped}"
+    );
 
     world.write("project/mine", "#!/bin/sh\necho mine\n");
     let helper = || world.content("project/out/helper.tcz", "usr/local/bin/helper");
