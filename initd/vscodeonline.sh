@@ -22,6 +22,9 @@ CONFIG=$USER_HOME/.config/code-server/config.yaml
 ADDRESS=$(sed -n 's/^bind-addr: *"\{0,1\}\([^" ]*\).*/\1/p' "$CONFIG" 2>/dev/null)
 ANSWER="http://$(echo "$ADDRESS" | sed 's/^0\.0\.0\.0:/127.0.0.1:/; s/^\[::\]:/127.0.0.1:/')/healthz"
 TIMEOUT={{ with.timeout | default(300) }}
+# It gives itself up ("timed out") if its own second process takes longer than 10
+# seconds to load, which it may from a CD. The next time the files are in memory.
+TRIES=3
 
 answers() {
     [ -n "$ADDRESS" ] && answers_http "$ANSWER"

@@ -31,6 +31,8 @@ LOG_LIMIT=1048576
 LOG_INTERVAL=60
 TIMEOUT={{ with.timeout | default(120) }}
 STOP_TIMEOUT={{ with.stop_timeout | default(30) }}
+# How often a daemon that ends by itself before it answers is started.
+TRIES=1
 
 # shellcheck disable=SC2317 # a service replaces those that it has use for
 {
@@ -192,15 +194,32 @@ spawn() {
 
 start_daemon() {
     lock
-    if ! daemon_pid >/dev/null; then
-        [ ! -e "$PID_FILE" ] || say "removing the stale $PID_FILE"
-        forget
-        prepare || die "could not be prepared"
-        # What was killed a moment ago may still be letting go.
-        wait_for 5 nobody_answers ||
-            die "something that this script did not start answers already ($ANSWER): stop that first"
-        spawn
+    daemon_pid >/dev/null || launch
+    unlock
+}
+
+launch() {
+    [ ! -e "$PID_FILE" ] || say "removing the stale $PID_FILE"
+    forget
+    prepare || die "could not be prepared"
+    # What was killed a moment ago may still be letting go.
+    wait_for 5 nobody_answers ||
+        die "something that this script did not start answers already ($ANSWER): stop that first"
+    spawn
+}
+
+# start_again NUMBER: not what somebody has stopped meanwhile, and so forgotten.
+start_again() {
+    lock
+    if [ ! -e "$PID_FILE" ]; then
+        unlock
+        return 1
     fi
+    daemon_pid >/dev/null || {
+        say "ended before it answered: starts it once more ($1 of $TRIES)"
+        forget
+        launch
+    }
     unlock
 }
 
@@ -212,6 +231,14 @@ answers_or_ended() {
     answers || ! daemon_pid >/dev/null
 }
 
+await_answer() {
+    wait_for "$TIMEOUT" answers_or_ended || {
+        warn "runs, but does not answer after $TIMEOUT seconds ($ANSWER)"
+        log_end
+        exit 1
+    }
+}
+
 start() {
     if ! daemon_pid >/dev/null; then
         for program in $PROGRAMS; do
@@ -221,17 +248,18 @@ start() {
         needs
         start_daemon
     fi
-    wait_for "$TIMEOUT" answers_or_ended || {
-        warn "runs, but does not answer after $TIMEOUT seconds ($ANSWER)"
-        log_end
-        exit 1
-    }
-    pid=$(daemon_pid) || {
-        warn "ended before it answered ($ANSWER)"
-        log_end
-        forget
-        exit 1
-    }
+    await_answer
+    try=1
+    until pid=$(daemon_pid); do
+        try=$((try + 1))
+        if [ "$try" -gt "$TRIES" ] || ! start_again "$try"; then
+            warn "ended before it answered ($ANSWER)"
+            log_end
+            forget
+            exit 1
+        fi
+        await_answer
+    done
     ready
     say "runs (pid $pid) and answers"
 }

@@ -26,7 +26,7 @@ use crate::tcz::verify::VerifyError;
 pub(crate) use extension::audit_made;
 pub use extension::{Draft, Extension, Made};
 pub use folder::{FolderRequest, PackedFolder, pack_folder};
-pub use recipes::{Builder, Built, Outcome, wanted};
+pub use recipes::{Builder, Built, Outcome, UNLOCKED, wanted};
 
 /// Why nothing was built.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]

@@ -33,6 +33,9 @@ const AT_ONCE: usize = 2;
 /// Who made the extension, in its info file.
 pub(super) const EXTENSION_BY: &str = "tcforge";
 
+/// What an info file's comments begin a line with that tells of a local file.
+pub const UNLOCKED: &str = "UNLOCKED: made with a local file";
+
 /// Builds plans of one channel.
 pub struct Builder<'a> {
     /// Templates, limits, base.
@@ -276,10 +279,7 @@ fn comments(plan: &Plan) -> String {
         lines.push(format!("{note} {reason}"));
     }
     for asset in plan.assets.iter().filter(|asset| asset.is_unlocked()) {
-        lines.push(format!(
-            "UNLOCKED: made with a local file in the place of {}.",
-            asset.name
-        ));
+        lines.push(format!("{UNLOCKED} in the place of {}.", asset.name));
     }
     lines.join("\n")
 }

@@ -228,6 +228,9 @@ pub(crate) struct IsoArgs {
         value_delimiter = ','
     )]
     pub(crate) channels: Vec<String>,
+    /// Use a local file for an asset, whatever the lock says; its extension is built anew and marked as unlocked
+    #[arg(long = "file", value_name = "ASSET=PATH")]
+    pub(crate) files: Vec<String>,
     #[command(flatten)]
     pub(crate) network: Network,
 }

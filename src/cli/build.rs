@@ -43,10 +43,7 @@ pub(crate) fn run(args: &BuildArgs, project: &Project, terminal: &Terminal) -> s
 
 fn finish(outcome: &Outcome, out: &Path, terminal: &Terminal) -> super::Outcome {
     for built in outcome.built.iter().filter(|built| built.plan.is_unlocked()) {
-        terminal.warning(format!(
-            "{} was made with a local file that the lock says nothing of",
-            built.extension.file_name
-        ));
+        terminal.warning(selection::unlocked(&built.extension.file_name));
     }
     if !outcome.published {
         return Err(miette::miette!(

@@ -11,7 +11,7 @@ use tcforge::fetch::Fetcher;
 use tcforge::image::appliance::Appliance;
 use tcforge::image::base::{BaseKind, BootBase, KernelSource, TINYCORE};
 use tcforge::image::closure::Extension;
-use tcforge::image::supply::Supply;
+use tcforge::image::supply::{Supplied, Supply};
 use tcforge::image::{self, Made};
 use tcforge::kernel::build::Record;
 use tcforge::project::Project;
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &IsoArgs, project: &Project, terminal: &Terminal) -> Out
     fs::create_dir_all(&args.out)
         .into_diagnostic()
         .wrap_err_with(|| format!("cannot make the folder `{}`", args.out.display()))?;
-    let built = build_missing(args, &appliance, project, &fetcher, time, terminal)?;
+    let supplied = build_missing(args, &appliance, project, &fetcher, time, terminal)?;
     let scratch = Scratch::in_dir(&args.out)
         .into_diagnostic()
         .wrap_err_with(|| format!("cannot write to `{}`", args.out.display()))?;
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &IsoArgs, project: &Project, terminal: &Terminal) -> Out
         progress: terminal,
     })?;
     if terminal.json {
-        let row = Row::new(&appliance, &base, &made, &built, start);
+        let row = Row::new(&appliance, &base, &made, &supplied, start);
         terminal.print_json(&row).into_diagnostic()?;
     }
     say(&made, &base, terminal);
@@ -66,7 +66,7 @@ fn build_missing(
     fetcher: &Fetcher,
     time: Option<u32>,
     terminal: &Terminal,
-) -> miette::Result<Vec<String>> {
+) -> miette::Result<Supplied> {
     let names = match args.channels.as_slice() {
         [] => &appliance.channels,
         given => given,
@@ -80,6 +80,7 @@ fn build_missing(
         recipes: &Recipes::load(project)?,
         channels: &channels,
         lock: &Lock::load(project)?,
+        files: &selection::overrides(&args.files)?,
         fetcher,
         time,
         progress: terminal,
@@ -90,14 +91,18 @@ fn build_missing(
         .chain(&appliance.extensions)
         .cloned()
         .collect();
-    let built = supply.build_missing(&roots, &args.out)?;
+    let supplied = supply.build_missing(&roots, &args.out)?;
+    let built = &supplied.built;
     if !built.is_empty() {
         terminal.status(
             "Built",
             format!("{}: {}", count(built.len(), "extension"), built.join(", ")),
         );
     }
-    Ok(built)
+    for name in &supplied.unlocked {
+        terminal.warning(selection::unlocked(name));
+    }
+    Ok(supplied)
 }
 
 fn load_base(
@@ -172,6 +177,7 @@ struct Row<'a> {
     extensions: Vec<ExtensionRow<'a>>,
     services: Vec<&'a str>,
     built: &'a [String],
+    unlocked: &'a [String],
     seconds: f64,
 }
 
@@ -187,7 +193,7 @@ impl<'a> Row<'a> {
         appliance: &'a Appliance,
         base: &'a BootBase,
         made: &'a Made,
-        built: &'a [String],
+        supplied: &'a Supplied,
         start: Instant,
     ) -> Self {
         Self {
@@ -205,7 +211,8 @@ impl<'a> Row<'a> {
                 .iter()
                 .map(|service| service.name.as_str())
                 .collect(),
-            built,
+            built: &supplied.built,
+            unlocked: &supplied.unlocked,
             seconds: start.elapsed().as_secs_f64(),
         }
     }

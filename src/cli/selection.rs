@@ -4,7 +4,7 @@
 use tcforge::build;
 use tcforge::fetch::{Cache, FetchOptions, Fetcher, Mirror, Network};
 use tcforge::project::Project;
-use tcforge::recipe::{self, Channel, Lock, Override, Plan, Recipes};
+use tcforge::recipe::{self, Channel, Lock, Override, OverrideError, Plan, Recipes};
 
 use super::args;
 
@@ -28,11 +28,7 @@ pub(crate) fn load(
         .into_iter()
         .map(|recipe| recipe.plan(&channel))
         .collect::<Result<Vec<_>, _>>()?;
-    let overrides = files
-        .iter()
-        .map(|text| text.parse::<Override>())
-        .collect::<Result<Vec<_>, _>>()?;
-    recipe::apply_overrides(&mut plans, &overrides)?;
+    recipe::apply_overrides(&mut plans, &overrides(files)?)?;
     let lock = Lock::load(project)?;
     Ok(Selected {
         recipes,
@@ -40,6 +36,17 @@ pub(crate) fn load(
         lock,
         plans,
     })
+}
+
+/// The values of `--file ASSET=PATH`.
+pub(crate) fn overrides(files: &[String]) -> miette::Result<Vec<Override>> {
+    let files = files.iter().map(|text| text.parse());
+    Ok(files.collect::<Result<_, OverrideError>>()?)
+}
+
+/// A warning that an extension is not what the lock says.
+pub(crate) fn unlocked(name: &str) -> String {
+    format!("{name} was made with a local file that the lock says nothing of")
 }
 
 pub(crate) fn fetcher(network: &args::Network, project: &Project) -> miette::Result<Fetcher> {

@@ -12,11 +12,11 @@ use super::appliance::{Appliance, Image};
 use super::base::Kernel;
 use super::closure::{Missing, Shelves};
 use crate::base::Base;
-use crate::build::{BuildError, Builder, Draft};
+use crate::build::{BuildError, Builder, Draft, UNLOCKED};
 use crate::fetch::Fetcher;
 use crate::progress::Progress;
 use crate::project::{Project, ProjectError};
-use crate::recipe::{Channel, Lock, Recipes};
+use crate::recipe::{Channel, Lock, Override, OverrideError, Plan, Recipes, apply_overrides};
 use crate::stage::{Content, Kind, Node, Stage, StageError, TreePath};
 use crate::tcz::side::dep::CycleError;
 use crate::tcz::side::{Dependency, Info};
@@ -37,12 +37,25 @@ pub struct Supply<'a> {
     pub channels: &'a [Channel],
     /// What the files' sums have to be.
     pub lock: &'a Lock,
+    /// Local files that are taken for assets. What they belong to is built even
+    /// if it is there: nobody knows what it was made of.
+    pub files: &'a [Override],
     /// Gets the files.
     pub fetcher: &'a Fetcher,
     /// SOURCE_DATE_EPOCH, seconds since 1970.
     pub time: Option<u32>,
     /// Told what goes on.
     pub progress: &'a dyn Progress,
+}
+
+/// The recipes of an image, all built.
+#[derive(Debug, Default)]
+pub struct Supplied {
+    /// The extensions that were built now.
+    pub built: Vec<String>,
+    /// Those, built now or before, that were made with local files that the lock
+    /// says nothing of.
+    pub unlocked: Vec<String>,
 }
 
 /// Why an extension of an image could not be made.
@@ -60,6 +73,10 @@ pub enum SupplyError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Recipe(#[from] crate::recipe::RecipeError),
+    /// A local file cannot be taken.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Override(#[from] OverrideError),
     /// A data file cannot be read.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -103,39 +120,76 @@ pub enum SupplyError {
 
 impl Supply<'_> {
     /// Builds, into `out`, those recipes that the roots need, directly or not,
-    /// and that are not there in the channel's version. Gives the names of what
-    /// was built.
-    pub fn build_missing(&self, roots: &[Dependency], out: &Path) -> Result<Vec<String>, SupplyError> {
-        let mut built = Vec::new();
-        for (channel, names) in self.wanted(roots) {
-            let mut plans = Vec::new();
-            for recipe in self.recipes.choose(self.project, &channel.name, &names)? {
-                let plan = recipe.plan(channel)?;
-                if version_of(&out.join(format!("{}.tcz", plan.name))).as_deref() != Some(&plan.version) {
-                    plans.push(plan);
-                }
+    /// and that are not there in the channel's version, or for which there are
+    /// local files.
+    pub fn build_missing(&self, roots: &[Dependency], out: &Path) -> Result<Supplied, SupplyError> {
+        let mut supplied = Supplied::default();
+        for (channel, plans) in self.by_channel(&self.plans(roots)?) {
+            let (there, missing): (Vec<_>, Vec<_>) = plans.into_iter().partition(|plan| is_built(plan, out));
+            let unlocked = there.iter().filter(|plan| was_unlocked(plan, out));
+            supplied.unlocked.extend(unlocked.map(file_name));
+            if !missing.is_empty() {
+                self.build(channel, missing, out, &mut supplied)?;
             }
-            if plans.is_empty() {
-                continue;
-            }
-            let builder = Builder {
-                project: self.project,
-                recipes: self.recipes,
-                channel,
-                lock: self.lock,
-                fetcher: self.fetcher,
-                time: self.time,
-                publish_with_errors: false,
-                progress: self.progress,
-            };
-            let outcome = builder.build(plans, out)?;
-            let names = outcome.built.into_iter().map(|one| one.extension.file_name);
-            if !outcome.published {
-                return Err(SupplyError::Audit(names.collect()));
-            }
-            built.extend(names);
         }
-        Ok(built)
+        Ok(supplied)
+    }
+
+    fn build(
+        &self,
+        channel: &Channel,
+        plans: Vec<Plan>,
+        out: &Path,
+        supplied: &mut Supplied,
+    ) -> Result<(), SupplyError> {
+        let builder = Builder {
+            project: self.project,
+            recipes: self.recipes,
+            channel,
+            lock: self.lock,
+            fetcher: self.fetcher,
+            time: self.time,
+            publish_with_errors: false,
+            progress: self.progress,
+        };
+        let unlocked: Vec<_> = plans
+            .iter()
+            .filter(|plan| plan.is_unlocked())
+            .map(file_name)
+            .collect();
+        let outcome = builder.build(plans, out)?;
+        let names = outcome.built.into_iter().map(|one| one.extension.file_name);
+        if !outcome.published {
+            return Err(SupplyError::Audit(names.collect()));
+        }
+        supplied.built.extend(names);
+        supplied.unlocked.extend(unlocked);
+        Ok(())
+    }
+
+    /// What the recipes that roots need are built from, with the local files: of
+    /// all channels at once, because a file may be for any of them.
+    fn plans(&self, roots: &[Dependency]) -> Result<Vec<Plan>, SupplyError> {
+        let mut plans = Vec::new();
+        for (channel, names) in self.wanted(roots) {
+            for recipe in self.recipes.choose(self.project, &channel.name, &names)? {
+                plans.push(recipe.plan(channel)?);
+            }
+        }
+        apply_overrides(&mut plans, self.files)?;
+        Ok(plans)
+    }
+
+    /// The plans of each channel, the channels in their order.
+    fn by_channel(&self, plans: &[Plan]) -> Vec<(&Channel, Vec<Plan>)> {
+        let of = |channel: &Channel| {
+            let own = plans.iter().filter(|plan| plan.channel == channel.name);
+            own.cloned().collect()
+        };
+        self.channels
+            .iter()
+            .map(|channel| (channel, of(channel)))
+            .collect()
     }
 
     /// The recipes that roots need, by the channel that each comes from, the
@@ -162,10 +216,26 @@ impl Supply<'_> {
     }
 }
 
-/// The version that an extension's info file tells.
-fn version_of(image: &Path) -> Option<String> {
+fn file_name(plan: &Plan) -> String {
+    format!("{}.tcz", plan.name)
+}
+
+/// What an extension's info file tells, if the extension is there.
+fn info_of(plan: &Plan, out: &Path) -> Option<Info> {
+    let image = out.join(file_name(plan));
     let info = fs::read(image.with_added_extension("info")).ok()?;
-    image.is_file().then(|| Info::parse(&info).0.version)
+    image.is_file().then(|| Info::parse(&info).0)
+}
+
+/// Whether what is there is what the plan would make, as far as it tells.
+fn is_built(plan: &Plan, out: &Path) -> bool {
+    let same = |info: Info| info.version == plan.version;
+    !plan.is_unlocked() && info_of(plan, out).is_some_and(same)
+}
+
+/// Whether what is there was made with a local file.
+fn was_unlocked(plan: &Plan, out: &Path) -> bool {
+    info_of(plan, out).is_some_and(|info| info.comments.contains(UNLOCKED))
 }
 
 #[derive(Deserialize)]

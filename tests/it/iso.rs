@@ -17,7 +17,7 @@ use tcforge::recipe::SourceFile;
 use tcforge::stage::{Content, Node, Stage, TreePath};
 use tempfile::TempDir;
 
-use super::world::{World, chmod};
+use super::world::{World, chmod, tar_gz};
 
 const RELEASE: &str = "1.2.3-test";
 
@@ -550,6 +550,81 @@ fn mistakes_in_an_appliance_are_shown_where_they_are() {
         .run(&["iso", "bxo"])
         .failed("error: there is no appliance `bxo`\nhint: did you mean `box`?\n");
     assert_eq!(world.names("project/out"), [""; 0]);
+}
+
+/// A world whose appliance `box` holds `tool` and what it needs, `helper`, from
+/// another channel. The base cannot be had, so no image comes of it.
+fn boxed() -> World {
+    let world = World::with_tool(&tar_gz(&[("bin/tool", 0o755, b"#!/bin/sh\n")]));
+    world.edit(
+        "project/recipes/tool/recipe.toml",
+        "tags = ",
+        "dependencies = [\"helper.tcz\"]\ntags = ",
+    );
+    world.write(
+        "project/recipes/channels/other.toml",
+        "title = \"Other\"\ndescription = \"Has the helper\"\n",
+    );
+    world.recipe(
+        "helper",
+        "[[release.test.asset]]\nurl = \"https://upstream.invalid/helper\"\n\
+         place = [{ to = \"usr/local/bin/helper\" }]\n",
+    );
+    world.edit(
+        "project/recipes/helper/recipe.toml",
+        "[release.test]",
+        "[release.other]",
+    );
+    world.edit(
+        "project/recipes/helper/recipe.toml",
+        "[[release.test.asset]]",
+        "[[release.other.asset]]",
+    );
+    world.write(
+        "project/iso/box.toml",
+        "title = \"Box\"\nextensions = [\"tool.tcz\"]\n",
+    );
+    world
+}
+
+#[test]
+fn a_local_file_takes_the_place_of_one_that_the_lock_does_not_know() {
+    const UNLOCKED: &str = "warning: helper.tcz was made with a local file that the lock says nothing of\n";
+    let world = boxed();
+    let run = |more: &[&str]| {
+        let args = ["iso", "box", "--offline", "--channel", "test,other"];
+        world.run(&[&args, more].concat())
+    };
+    // The hint can be followed in this command, too.
+    let stopped = run(&[]).stderr;
+    assert!(
+        stopped.contains("`helper` of `helper` is not in the lock"),
+        "{stopped}"
+    );
+    assert!(
+        stopped.contains("`--file helper=PATH` takes a file of yours"),
+        "{stopped}"
+    );
+
+    world.write("project/mine", "#!/bin/sh\necho mine\n");
+    let helper = || world.content("project/out/helper.tcz", "usr/local/bin/helper");
+    let first = run(&["--file", "helper=mine"]).stderr;
+    assert!(first.contains("Built 1 extension: helper.tcz\n"), "{first}");
+    assert!(first.contains(UNLOCKED), "{first}");
+    assert_eq!(helper(), "#!/bin/sh\necho mine\n");
+
+    // It is there, and still not what the lock says.
+    let again = run(&[]).stderr;
+    assert!(again.contains(UNLOCKED) && !again.contains("Built"), "{again}");
+
+    // Another file of the same name is another extension.
+    world.write("project/mine", "#!/bin/sh\necho other\n");
+    let other = run(&["--file", "helper=mine"]).stderr;
+    assert!(other.contains("Built 1 extension: helper.tcz\n"), "{other}");
+    assert_eq!(helper(), "#!/bin/sh\necho other\n");
+
+    run(&["--file", "halper=mine"])
+        .failed("error: nothing that is built has an asset `halper`\nhint: did you mean `helper`?\n");
 }
 
 #[test]

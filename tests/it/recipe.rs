@@ -935,6 +935,31 @@ fn code_servers_own_node_stays_behind() {
     );
 }
 
+/// Programs that need GLIBC_2.34: the audit would refuse the extension.
+#[test]
+fn what_tiny_core_cannot_start_of_code_server_stays_behind() {
+    let sdk = "lib/vscode/node_modules/@microsoft/mxc-sdk";
+    let archive = [
+        "bin/code-server",
+        &format!("{sdk}/bin/x64/lxc-exec"),
+        &format!("{sdk}/dist/index.js"),
+        "LICENSE",
+    ]
+    .map(|name| format!("code-server-4.139.1-linux-amd64/{name}"));
+    let archive: Vec<_> = archive.iter().map(String::as_str).collect();
+    assert_eq!(
+        placed("code-server", "current", &archive),
+        [
+            "usr/local/bin/code-server -> ../lib/code-server-4.139.1/bin/code-server".to_owned(),
+            "usr/local/lib/code-server-4.139.1/LICENSE".to_owned(),
+            "usr/local/lib/code-server-4.139.1/bin/code-server".to_owned(),
+            "usr/local/lib/code-server-4.139.1/lib/node -> /usr/local/bin/node".to_owned(),
+            format!("usr/local/lib/code-server-4.139.1/{sdk}/dist/index.js"),
+            "usr/local/share/doc/code-server/LICENSE".to_owned(),
+        ]
+    );
+}
+
 #[test]
 fn archives_of_programs_go_where_they_are_looked_for() {
     let node = [

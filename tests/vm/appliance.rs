@@ -47,22 +47,31 @@ pub(crate) struct Image {
 /// The image on every base that there is.
 pub(crate) fn images() -> &'static [Image] {
     static IMAGES: OnceLock<Vec<Image>> = OnceLock::new();
-    IMAGES.get_or_init(|| {
-        let image = |base, tiny_core| Image {
-            base,
-            iso: make(base, &["--base", base], tiny_core),
-        };
-        let mut images = vec![image("mini", None)];
-        if let Some(files) = tiny_core() {
-            images.push(image("tinycore", Some(files)));
-        }
-        images
-    })
+    IMAGES.get_or_init(|| on_each_base("vmtest", &[]))
+}
+
+/// The image of an appliance of the project on every base that there is.
+pub(crate) fn on_each_base(appliance: &str, args: &[&str]) -> Vec<Image> {
+    let image = |base, tiny_core| Image {
+        base,
+        iso: make(
+            appliance,
+            &format!("{appliance}-{base}"),
+            &[&["--base", base], args].concat(),
+            tiny_core,
+        ),
+    };
+    let mut images = vec![image("mini", None)];
+    if let Some(files) = tiny_core() {
+        images.push(image("tinycore", Some(files)));
+    }
+    images
 }
 
 /// The same on the base mini, with a kernel that was built: the folder with it.
 pub(crate) fn image_with_kernel(name: &str, kernel: &Path) -> PathBuf {
     make(
+        "vmtest",
         name,
         &["--base", "mini", "--kernel", kernel.to_str().unwrap()],
         None,
@@ -70,7 +79,7 @@ pub(crate) fn image_with_kernel(name: &str, kernel: &Path) -> PathBuf {
 }
 
 /// The folder with the project, and with what is made in it.
-fn folder() -> &'static Path {
+pub(crate) fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vm");
@@ -136,16 +145,16 @@ fn write_container_image(file: &Path) {
     container::write(&image, fs::File::create(file).unwrap()).unwrap();
 }
 
-fn make(name: &str, args: &[&str], tiny_core: Option<PathBuf>) -> PathBuf {
+fn make(appliance: &str, name: &str, args: &[&str], tiny_core: Option<PathBuf>) -> PathBuf {
     // Extensions are the same in every image, and all are called alike at first.
     static MAKING: Mutex<()> = Mutex::new(());
     let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = folder();
     let made = folder.join("out");
-    let args = [&["iso", "vmtest", "--out", made.to_str().unwrap()], args].concat();
+    let args = [&["iso", appliance, "--out", made.to_str().unwrap()], args].concat();
     tcforge(&folder.join("project"), tiny_core.as_deref(), &args);
     let iso = folder.join(format!("{name}.iso"));
-    fs::rename(made.join("vmtest.iso"), &iso).unwrap();
+    fs::rename(made.join(format!("{appliance}.iso")), &iso).unwrap();
     iso
 }
 

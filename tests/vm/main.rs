@@ -18,3 +18,4 @@ mod driver;
 mod kernel;
 mod run;
 mod running;
+mod services;

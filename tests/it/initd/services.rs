@@ -86,6 +86,10 @@ dies)
     echo "no such luck" >&2
     exit 7
     ;;
+dies-once)
+    : >"/etc/fake/$name"
+    exit 7
+    ;;
 mute) exec sleep 1000 ;;
 deaf) trap '' TERM ;;
 esac
@@ -375,6 +379,28 @@ fn a_daemon_that_misbehaves_is_told_of() {
     });
 }
 
+/// The editor ends by itself if it takes long to load, and does not the next time.
+#[test]
+fn one_that_ends_may_be_started_again() {
+    each(|of, machine, at| {
+        let name = of.script.name;
+        machine.write(&format!("/etc/fake/{}", of.program), "dies-once");
+        let outcome = service(machine, &format!("{name} start"));
+        if name == "vscodeonline" {
+            let told = ["starts it once more (2 of 3)", "and answers"];
+            expect(&outcome, 0, &told, &at("the second time"));
+            expect(
+                &service(machine, &format!("{name} status")),
+                0,
+                &[],
+                &at("status"),
+            );
+        } else {
+            expect(&outcome, 1, &["ended before it answered"], &at("no second time"));
+        }
+    });
+}
+
 #[test]
 fn only_our_own_process_is_ours() {
     each(|of, machine, at| {
@@ -489,6 +515,12 @@ fn a_start_need_not_be_waited_for() {
         machine.run(&format!(
             "while ! grep -q ended /var/log/{name}.start; do sleep 0.1; done"
         ));
+        expect(
+            &service(machine, &format!("{name} status")),
+            3,
+            &[],
+            &at("a stop while it starts"),
+        );
 
         machine.write(&format!("/etc/fake/{}", of.program), "");
         let outcome = machine.run(&format!("TCFORGE_NOWAIT=1 /usr/local/etc/init.d/{name} start"));

@@ -1,0 +1,145 @@
+/* Stands for the daemons and clients of the appliance that no registry of
+ * packages has: which one, its name says. A daemon answers where the real one
+ * does, and ends when it is told to; a client asks its daemon. As little as the
+ * scripts of initd/ need to be tried on a booted machine, and nothing of the
+ * programs themselves. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BUILDKIT "/run/buildkit/buildkitd.sock"
+
+static void die(const char *what)
+{
+    perror(what);
+    exit(1);
+}
+
+/* What the real one would miss. */
+static void need(const char *path)
+{
+    if (access(path, R_OK))
+        die(path);
+}
+
+/* Answers whoever connects, one after the other, without end. */
+static void serve(int listener)
+{
+    static const char ok[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nOK";
+    for (;;) {
+        char request[4096];
+        size_t length = 0;
+        int peer = accept(listener, NULL, NULL);
+        if (peer < 0)
+            continue;
+        /* All of it: closing with something unread is a reset for the asker. */
+        while (length < sizeof request - 1) {
+            ssize_t count = read(peer, request + length, sizeof request - 1 - length);
+            if (count <= 0)
+                break;
+            length += count;
+            request[length] = 0;
+            if (strstr(request, "\r\n\r\n"))
+                break;
+        }
+        if (write(peer, ok, sizeof ok - 1) < 0)
+            perror("write");
+        close(peer);
+    }
+}
+
+static void serve_port(const char *host, int port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    int one = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
+    inet_pton(AF_INET, host, &address.sin_addr);
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 16))
+        die("listen");
+    serve(listener);
+}
+
+static struct sockaddr_un buildkit(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = BUILDKIT};
+    return address;
+}
+
+static void serve_buildkit(void)
+{
+    struct sockaddr_un address = buildkit();
+    int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    mkdir("/run/buildkit", 0711);
+    /* One that a killed daemon left is in the way: the script has to remove it. */
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 16))
+        die(BUILDKIT);
+    serve(listener);
+}
+
+static int ask_buildkit(void)
+{
+    struct sockaddr_un address = buildkit();
+    char answer[64];
+    int peer = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (connect(peer, (struct sockaddr *)&address, sizeof address))
+        die(BUILDKIT);
+    if (write(peer, "workers\r\n\r\n", 11) != 11)
+        die("write");
+    return read(peer, answer, sizeof answer) <= 0;
+}
+
+/* The argument behind `option`. */
+static const char *value(char **arguments, const char *option)
+{
+    for (; *arguments; arguments++)
+        if (!strcmp(*arguments, option) && arguments[1])
+            return arguments[1];
+    fprintf(stderr, "there is no %s\n", option);
+    exit(2);
+}
+
+static void serve_editor(const char *config)
+{
+    char line[256], host[64];
+    int port;
+    FILE *file = fopen(config, "r");
+    if (!file)
+        die(config);
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "bind-addr: %63[0-9.]:%d", host, &port) == 2)
+            serve_port(host, port);
+    fprintf(stderr, "%s has no bind-addr\n", config);
+    exit(2);
+}
+
+int main(int count, char **arguments)
+{
+    const char *slash = strrchr(arguments[0], '/');
+    const char *name = slash ? slash + 1 : arguments[0];
+    const char *first = count > 1 ? arguments[1] : "";
+    if (!strcmp(name, "buildkitd")) {
+        need(value(arguments, "--config"));
+        serve_buildkit();
+    } else if (!strcmp(name, "buildctl")) {
+        return ask_buildkit();
+    } else if (!strcmp(name, "faasd") && !strcmp(first, "provider")) {
+        const char *secrets = getenv("secret_mount_path");
+        need(secrets ? secrets : "secret_mount_path");
+        serve_port("0.0.0.0", 8081);
+    } else if (!strcmp(name, "faasd") && !strcmp(first, "up")) {
+        need("docker-compose.yaml");
+        need("prometheus.yml");
+        need("resolv.conf");
+        serve_port("127.0.0.1", 8080);
+    } else if (!strcmp(name, "node") && strcmp(first, "-e")) {
+        serve_editor(value(arguments, "--config"));
+    }
+    fprintf(stderr, "%s can do no %s\n", name, first);
+    return 1;
+}
