@@ -507,4 +507,59 @@ mod tests {
         assert_eq!(short_time(time), [120, 9, 13, 12, 26, 40, 0]);
         assert_eq!(long_time(time), b"2020091312264000\0");
     }
+
+    /// The names that Rock Ridge gives the entries of the top directory.
+    fn names_of_top(parts: &[(u64, Vec<u8>)], block: u64) -> Vec<String> {
+        let at = |wanted: u64| {
+            let (first, bytes) = parts.iter().rev().find(|(first, _)| *first <= wanted).unwrap();
+            &bytes[((wanted - first) * BLOCK) as usize..]
+        };
+        let number = |bytes: &[u8]| u32::from_le_bytes(bytes[..4].try_into().unwrap());
+        let (directory, mut names, mut next) = (at(block), Vec::new(), 0);
+        while next < directory.len() {
+            let len = usize::from(directory[next]);
+            if len == 0 {
+                next = (next + 1).next_multiple_of(BLOCK as usize);
+                continue;
+            }
+            let record = &directory[next..next + len];
+            let head = (RECORD_HEAD + usize::from(record[32])).next_multiple_of(2);
+            let (mut fields, mut name) = (&record[head..], Vec::new());
+            while fields.len() > 3 {
+                let (field, rest) = fields.split_at(usize::from(fields[2]));
+                fields = rest;
+                match &field[..2] {
+                    b"NM" => name.extend(&field[5..]),
+                    b"CE" => {
+                        let (block, offset, len) =
+                            (number(&field[4..]), number(&field[12..]), number(&field[20..]));
+                        assert!(offset + len <= BLOCK as u32);
+                        fields = &at(block.into())[offset as usize..][..len as usize];
+                    }
+                    _ => {}
+                }
+            }
+            names.push(String::from_utf8(name).unwrap());
+            next += len;
+        }
+        names
+    }
+
+    #[test]
+    fn long_names_go_on_elsewhere() {
+        let names: Vec<_> = (1..=255).map(|len| "n".repeat(len)).collect();
+        let nowhere = Extent { block: 0, len: 0 };
+        let tree = Tree {
+            volume: "TEST",
+            time: DateTime::constant(2020, 9, 13, 12, 26, 40, 0),
+            files: names.iter().map(|name| (name.as_str(), nowhere)).collect(),
+        };
+        let parts = tree.write(20, 1000);
+        let last = parts.iter().map(|(block, bytes)| block + blocks_of(bytes)).max();
+        assert_eq!(last, Some(20 + tree.blocks()));
+        // A path table of each kind is before it.
+        let mut found = names_of_top(&parts, 22);
+        found.sort();
+        assert_eq!(found, [&["".to_owned(), "".to_owned()], &names[..]].concat());
+    }
 }
