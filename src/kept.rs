@@ -73,7 +73,8 @@ impl Kept {
     /// The file, for what is large; `None` as with [`Kept::load`].
     pub fn find(&self) -> io::Result<Option<Found>> {
         let open = || -> io::Result<Option<Found>> {
-            let text = fs::read_to_string(self.sum_path())?;
+            let text = fs::read(self.sum_path())?;
+            let text = String::from_utf8_lossy(&text);
             let mut file = File::open(self.path())?;
             let meta = file.metadata()?;
             let (sum, known) = text.trim_ascii().split_once(' ').unwrap_or_default();
@@ -83,6 +84,8 @@ impl Kept {
                     return Ok(None);
                 }
                 file.rewind()?;
+                // Only so that the next one need not sum.
+                let _ = self.keep_sum(sha256, &meta);
             }
             let len = meta.len();
             Ok(Some(Found { file, len, sha256 }))
@@ -108,9 +111,13 @@ impl Kept {
         file.sync_all()?;
         // The sum last: without its own, a file is not used.
         fs::rename(&made, self.path())?;
-        let known = hex(&state(&self.path().metadata()?));
-        write_atomically(&self.sum_path(), format!("{sum} {known}\n").as_bytes())?;
+        self.keep_sum(sum, &file.metadata()?)?;
         Ok(())
+    }
+
+    fn keep_sum(&self, sum: Sha256, meta: &Metadata) -> io::Result<()> {
+        let line = format!("{sum} {}\n", hex(&state(meta)));
+        write_atomically(&self.sum_path(), line.as_bytes())
     }
 }
 

@@ -20,6 +20,8 @@ const CORE: [&str; 3] = ["cdboot.img", "kernel.img", "lzma_decompress.img"];
 /// Which module needs which others: `NAME: NAME...`.
 const DEPENDENCIES: &str = "moddep.lst";
 const MKIMAGE: &str = "grub-mkimage";
+/// Changes with what it is told besides.
+const METHOD: &str = "1";
 /// What UEFI starts.
 const SYSTEMD_BOOT: &str = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi";
 
@@ -54,7 +56,9 @@ impl Loaders<'_> {
         let Some(cache) = self.cache else {
             return self.make_grub(menu);
         };
-        let mut inputs = vec![read(self.tools.find(MKIMAGE)?)?, menu.early.clone().into_bytes()];
+        let texts = [METHOD, &menu.early, &menu.modules.join(" ")];
+        let mut inputs: Vec<_> = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+        inputs.push(read(self.tools.find(MKIMAGE)?)?);
         for file in self.parts(menu)? {
             inputs.push(file.as_os_str().as_encoded_bytes().to_vec());
             inputs.push(read(file)?);

@@ -1,5 +1,7 @@
 //! The boot menu: GRUB's for BIOS, systemd-boot's for UEFI, with the same entries.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use super::appliance::Appliance;
@@ -37,6 +39,10 @@ pub enum MenuError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Template(#[from] InitdError),
+    /// An entry's name is no name, or that of another one.
+    #[error("`{0}` in {MENU} cannot be the name of an entry")]
+    #[diagnostic(help("names are of small letters, digits and `-`, and no two are the same"))]
+    Name(String),
     /// The kernel would cut it off.
     #[error("the command line of the entry `{entry}` has {length} characters; the kernel takes {}", COMMAND_LINE - 1)]
     #[diagnostic(help("use fewer boot codes in the appliance file"))]
@@ -96,7 +102,7 @@ impl Menu {
     /// Renders the menus of an appliance.
     pub fn render(project: &Project, appliance: &Appliance, disk: &Disk<'_>) -> Result<Self, MenuError> {
         let settings: Settings = project.read_toml(MENU)?;
-        let entries = entries(&settings, appliance)?;
+        let entries = entries(&settings, appliance, disk)?;
         let render = |template: &str, with| render(project, appliance, template, with);
         let booting = |paths: &Paths<'_>, more: [(&str, toml::Value); 2]| {
             let initrds: Vec<toml::Value> = paths.initrds.iter().map(|&path| path.into()).collect();
@@ -114,7 +120,8 @@ impl Menu {
             render("iso/menu/loader.conf", table([seconds(), all.clone()]))?,
         )];
         for (number, (entry, values)) in settings.entries.iter().zip(entries).enumerate() {
-            let number = ("number", toml::Value::from(number as i64));
+            // It is compared as text.
+            let number = ("number", toml::Value::from(format!("{number:02}")));
             let with = booting(&disk.efi, [number, ("entry", values.into())]);
             let path = format!("LOADER/ENTRIES/{}.conf", entry.name);
             efi.push((path, render("iso/menu/entry.conf", with)?));
@@ -130,20 +137,39 @@ impl Menu {
 }
 
 /// The entries as the templates have them.
-fn entries(settings: &Settings, appliance: &Appliance) -> Result<Vec<toml::Table>, MenuError> {
-    let values = |entry: &Entry| {
+fn entries(
+    settings: &Settings,
+    appliance: &Appliance,
+    disk: &Disk<'_>,
+) -> Result<Vec<toml::Table>, MenuError> {
+    // What GRUB and systemd-boot put in front: where what they booted lies.
+    let grub = "BOOT_IMAGE= ".len() + disk.cd.kernel.len();
+    let initrds = disk.efi.initrds.iter().map(|path| "initrd= ".len() + path.len());
+    let before = grub.max(initrds.sum());
+    let mut names = BTreeSet::new();
+    let mut values = |entry: &Entry| {
+        if !is_name(&entry.name) || !names.insert(entry.name.clone()) {
+            return Err(MenuError::Name(entry.name.clone()));
+        }
         let codes = command_line(settings, entry, appliance);
-        if codes.len() >= COMMAND_LINE {
+        let length = before + codes.len();
+        if length >= COMMAND_LINE {
             return Err(MenuError::TooLong {
                 entry: entry.name.clone(),
-                length: codes.len(),
+                length,
             });
         }
         let title = entry.title.replace("{title}", &appliance.title);
         let pairs = [("name", entry.name.clone()), ("title", title), ("codes", codes)];
         Ok(table(pairs.map(|(key, value)| (key, value.into()))))
     };
-    settings.entries.iter().map(values).collect()
+    settings.entries.iter().map(&mut values).collect()
+}
+
+/// Whether GRUB may call an entry so, and a file may be called so.
+fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !name.is_empty() && name.len() < 64 && name.bytes().all(plain)
 }
 
 fn render(
@@ -239,17 +265,41 @@ mod tests {
         );
         assert_eq!(
             menu.efi[2].1,
-            "title It's mine, serial console\nsort-key 1\nlinux /BOOT/VMLINUZ\ninitrd /BOOT/A.GZ\n\
+            "title It's mine, serial console\nsort-key 01\nlinux /BOOT/VMLINUZ\ninitrd /BOOT/A.GZ\n\
              initrd /BOOT/B.GZ\noptions loglevel=3 no_timer_check cde console=tty0 console=ttyS0,115200\n"
         );
     }
 
     #[test]
     fn what_the_kernel_would_cut_off_is_refused() {
-        let error = menu(&format!("'{}'", "x".repeat(2000))).unwrap_err();
+        // With what the loaders put in front of `loglevel=3 no_timer_check … base norestore`.
+        let others = "loglevel=3 no_timer_check  console=ttyS0,115200 console=tty0 base norestore".len();
+        let before = "initrd=/BOOT/A.GZ initrd=/BOOT/B.GZ ".len();
+        let fits = COMMAND_LINE - 1 - others - before;
+        assert!(menu(&format!("'{}'", "x".repeat(fits))).is_ok());
+        let error = menu(&format!("'{}'", "x".repeat(fits + 1))).unwrap_err();
         assert!(
-            matches!(error, MenuError::TooLong { length: 2047.., .. }),
+            matches!(
+                error,
+                MenuError::TooLong {
+                    length: COMMAND_LINE,
+                    ..
+                }
+            ),
             "{error}"
         );
+    }
+
+    #[test]
+    fn names_are_such_that_files_may_have() {
+        for (name, wanted) in [
+            ("screen", true),
+            ("a-1", true),
+            ("", false),
+            ("A", false),
+            ("a/b", false),
+        ] {
+            assert_eq!(is_name(name), wanted, "{name}");
+        }
     }
 }

@@ -40,12 +40,14 @@ impl Sums {
             "txt",
             &[path.as_os_str().as_bytes(), &state(&meta)],
         );
-        if let Some(sums) = kept.load()?.and_then(|text| Self::parse(&text, meta.len())) {
+        // A cache that is of no use is no error: it only saves time.
+        let known = kept.load().ok().flatten();
+        if let Some(sums) = known.and_then(|text| Self::parse(&text, meta.len())) {
             return Ok(sums);
         }
         let sums = Self::take(path)?;
         if is_settled(&meta) && state(&path.metadata()?) == state(&meta) {
-            kept.keep(|file| file.write_all(sums.text().as_bytes()))?;
+            let _ = kept.keep(|file| file.write_all(sums.text().as_bytes()));
         }
         Ok(sums)
     }

@@ -100,16 +100,26 @@ impl Bench {
     }
 
     fn make(&self, text: &str, time: impl Into<Option<u32>>) -> Result<Made, ImageError> {
+        self.make_with(text, time, None, base(self.path()))
+    }
+
+    fn make_with(
+        &self,
+        text: &str,
+        time: impl Into<Option<u32>>,
+        cache: Option<&Path>,
+        base: BootBase,
+    ) -> Result<Made, ImageError> {
         let project = Project::in_folder(self.path());
         let appliance = Appliance::parse("box", &SourceFile::new("box.toml", text), &project).unwrap();
         make(&Request {
             project: &project,
             appliance: &appliance,
-            base: &base(self.path()),
+            base: &base,
             folders: &[self.path().to_owned()],
             out: &self.path().join("out"),
             time: time.into(),
-            cache: None,
+            cache,
             progress: &Silent,
         })
     }
@@ -443,6 +453,35 @@ fn the_same_inputs_give_the_same_bytes() {
     let second_iso = second.make(APPLIANCE, 1_600_000_000).unwrap().iso;
     assert_eq!(first_iso.sha256, second_iso.sha256);
     assert_ne!(first.make(APPLIANCE, 0).unwrap().iso.sha256, first_iso.sha256);
+}
+
+#[test]
+fn what_the_cache_has_gives_the_same_bytes() {
+    let bench = Bench::new();
+    let cache = tempfile::tempdir().unwrap();
+    // Known by what they were made of, the parts are taken from the cache.
+    let known = || {
+        let mut base = base(bench.path());
+        let Some(Part::Tree(root)) = base.root.pop() else {
+            panic!("the root is no tree");
+        };
+        base.root.push(Part::Known(root, Sha256::of(b"root")));
+        base.kernel.made_of = Some(Sha256::of(b"modules"));
+        base
+    };
+    let without = bench.make(APPLIANCE, 7).unwrap().iso.sha256;
+    for _ in 0..2 {
+        let with = bench.make_with(APPLIANCE, 7, Some(cache.path()), known());
+        assert_eq!(with.unwrap().iso.sha256, without);
+    }
+    let kept = |folder: &str| fs::read_dir(cache.path().join(folder)).unwrap().count();
+    // Each with its sum: root, modules and the appliance's own; GRUB.
+    assert_eq!((kept("initrds"), kept("grub")), (6, 2));
+    // Other time stamps are other initrds.
+    bench
+        .make_with(APPLIANCE, 8, Some(cache.path()), known())
+        .unwrap();
+    assert_eq!(kept("initrds"), 12);
 }
 
 #[test]

@@ -43,13 +43,12 @@ impl Loader<'_> {
             let content = Content::bytes(text.into_owned());
             stage.insert(path(name)?, node(Kind::File(content), rights)?)?;
         }
+        let devices = devices()?;
+        made_of.push(format!("{devices:?}"));
         Ok(Root {
             title: mini.title,
             parts: vec![Part::Known(
-                Tree {
-                    stage,
-                    devices: devices()?,
-                },
+                Tree { stage, devices },
                 Sha256::of(made_of.join(" ").as_bytes()),
             )],
             kernel: None,

@@ -46,8 +46,11 @@ impl Prepared {
         read().map_err(|source| BaseError::read(&self.0.path(), source))
     }
 
-    /// Keeps a tree.
+    /// Keeps a tree, if it comes back from an archive as it is.
     pub(super) fn keep_tree(&self, tree: &Tree) -> Result<(), BaseError> {
+        if tree.stage.iter().any(|(_, node)| !keeps(node)) {
+            return Ok(());
+        }
         let kept = self.0.keep(|file| {
             let mut tar = tar::Builder::new(file);
             let mut first = BTreeMap::new();
@@ -103,6 +106,16 @@ impl Prepared {
     fn image_name(&self) -> Result<TreePath, BaseError> {
         TreePath::parse(IMAGE).map_err(|error| BaseError::write(&self.0.path(), io::Error::other(error)))
     }
+}
+
+/// Whether a link stays as it is: `a//b` would become `a/b`.
+fn keeps(node: &Node) -> bool {
+    let Kind::Symlink(target) = &node.kind else {
+        return true;
+    };
+    let parts = target.split(|byte| *byte == b'/').enumerate();
+    let mut odd = parts.filter(|(at, part)| part == b"." || part.is_empty() && *at > 0);
+    odd.next().is_none() || target == b"/" || target == b"."
 }
 
 /// Adds a file, directory or link. `first` has the first file with each content, of

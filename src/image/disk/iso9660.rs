@@ -58,7 +58,7 @@ struct Directory {
     path: String,
     identifier: String,
     parent: usize,
-    entries: BTreeMap<String, Entry>,
+    entries: Vec<(String, Entry)>,
 }
 
 /// An entry: its real name, and what it is.
@@ -135,7 +135,7 @@ impl Tree<'_> {
         all
     }
 
-    fn entries(&self, directory: &str) -> BTreeMap<String, Entry> {
+    fn entries(&self, directory: &str) -> Vec<(String, Entry)> {
         let prefix = if directory.is_empty() {
             String::new()
         } else {
@@ -162,6 +162,8 @@ impl Tree<'_> {
                 },
             );
         }
+        let mut entries: Vec<_> = entries.into_iter().collect();
+        entries.sort_by_cached_key(|(identifier, _)| order(identifier));
         entries
     }
 
@@ -214,7 +216,8 @@ impl Tree<'_> {
             }
             bytes.extend(record);
         };
-        let links = |at: &Directory| 2 + at.entries.values().filter(|entry| entry.directory).count() as u32;
+        let links =
+            |at: &Directory| 2 + at.entries.iter().filter(|(_, entry)| entry.directory).count() as u32;
         let attributes = |at: usize| self.attributes(DIRECTORY_MODE, links(&all[at]));
         let mut own = attributes(index);
         if index == 0 {
@@ -284,7 +287,7 @@ impl Directory {
             path,
             identifier,
             parent,
-            entries: BTreeMap::new(),
+            entries: Vec::new(),
         }
     }
 }
@@ -409,6 +412,12 @@ fn identifier(name: &str, directory: bool, taken: impl Fn(&str) -> bool) -> Stri
         .unwrap_or_default()
 }
 
+/// By what identifiers are in order (ECMA-119, 9.3): a short part goes before one that
+/// it begins.
+fn order(identifier: &str) -> String {
+    identifier.replace(';', "\x01").replace('.', "\x02")
+}
+
 /// The path tables, of little and of big numbers (ECMA-119, 9.4).
 fn path_tables(directories: &[Directory], blocks: &[u64]) -> [Vec<u8>; 2] {
     let table = |big: bool| {
@@ -499,6 +508,12 @@ mod tests {
             assert_eq!(one, wanted, "{name}");
             taken.insert(one);
         }
+    }
+
+    #[test]
+    fn what_is_shorter_goes_first() {
+        let sorted = ["A.;1", "A.1;1", "A1.;1", "X.T;1", "X.T1;1", "X1.T;1"];
+        assert!(sorted.is_sorted_by_key(|identifier| order(identifier)));
     }
 
     #[test]

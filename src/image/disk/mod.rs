@@ -107,7 +107,9 @@ pub enum DiskError {
     Partition,
     /// A file is no longer what it was.
     #[error("`{path}` changed while it was written: its sum is {found}, and was {wanted}")]
-    #[diagnostic(help("something else writes to it, or the disk is damaged: run this again"))]
+    #[diagnostic(help(
+        "something else writes to it, or what is kept in the cache is damaged: run this again with an empty `--cache`"
+    ))]
     Changed {
         /// Its path on the disk.
         path: String,
@@ -301,6 +303,22 @@ mod tests {
             Sha256::of(b"what it was")
         );
         assert_eq!(error.to_string(), wanted);
+    }
+
+    #[test]
+    fn files_without_bytes_take_no_room_wherever_they_are() {
+        let files = |names: &[&str]| -> Vec<_> {
+            let empty = |name: &&str| DiskFile {
+                path: (*name).to_owned(),
+                parts: vec![(Content::bytes(""), Sha256::of(b""))],
+            };
+            let boot = file("boot", Content::bytes("what it was"));
+            let (before, after) = names.split_at(names.len() / 2);
+            let before: Vec<_> = before.iter().map(empty).collect();
+            [before, vec![boot], after.iter().map(empty).collect()].concat()
+        };
+        let alone = write(&files(&[])).unwrap().0;
+        assert_eq!(write(&files(&["a", "z"])).unwrap().0, alone);
     }
 
     #[test]

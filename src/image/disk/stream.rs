@@ -32,6 +32,13 @@ impl<'a> Piece<'a> {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        match &self.what {
+            What::Bytes(bytes) => bytes.is_empty(),
+            What::File(file) => file.len() == 0,
+        }
+    }
+
     pub(super) fn file(block: u64, file: &'a DiskFile) -> Self {
         Self {
             block,
@@ -57,7 +64,8 @@ pub(super) fn write(
     size: u64,
     out: &mut File,
 ) -> Result<(u64, Sha256), DiskError> {
-    pieces.sort_by_key(|piece| piece.block);
+    // A file without bytes has the block of whatever comes next.
+    pieces.sort_by_key(|piece| (piece.block, !piece.is_empty()));
     thread::scope(|scope| {
         let (sums, summed) = mpsc::sync_channel(BUFFERS);
         let (free, buffers) = mpsc::channel();
@@ -121,7 +129,7 @@ impl<'a> Writer<'a, '_> {
             What::File(file) => {
                 for (content, sum) in &file.parts {
                     self.content(content, &file.path)?;
-                    self.tell(Summed::End(&file.path, *sum));
+                    self.tell(Summed::End(&file.path, *sum))?;
                 }
                 Ok(())
             }
@@ -153,13 +161,13 @@ impl<'a> Writer<'a, '_> {
     fn put(&mut self, bytes: Vec<u8>, as_what: fn(Vec<u8>) -> Summed<'a>) -> Result<(), DiskError> {
         self.out.write_all(&bytes).map_err(DiskError::Write)?;
         self.at += bytes.len() as u64;
-        self.tell(as_what(bytes));
-        Ok(())
+        self.tell(as_what(bytes))
     }
 
-    /// If nobody listens any more, what stopped him is told when he is asked.
-    fn tell(&self, what: Summed<'a>) {
-        let _ = self.sums.send(what);
+    /// Fails if nobody listens any more; why is what the other thread ended with.
+    fn tell(&self, what: Summed<'a>) -> Result<(), DiskError> {
+        let gone = |_| DiskError::Write(io::ErrorKind::BrokenPipe.into());
+        self.sums.send(what).map_err(gone)
     }
 
     fn zeros(&mut self, until: u64) -> Result<(), DiskError> {

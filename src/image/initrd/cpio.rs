@@ -7,6 +7,9 @@ use std::io::{self, BufWriter, Read, Write};
 use super::{Device, InitrdError, Tree};
 use crate::stage::{Content, Kind, Node, Owner, TreePath};
 
+/// Changes with the bytes that are made of the same tree: numbers, order, padding.
+pub(super) const METHOD: &[u8] = b"newc 1";
+
 /// Kinds of files in a mode (inode(7)).
 const DIRECTORY: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;

@@ -129,7 +129,12 @@ impl Tree {
             return Ok(Initrd { content, sha256 });
         };
         let sum = self.sum(time, made_of)?;
-        let kept = Kept::new(cache, "initrds", "gz", &[gzip::METHOD, sum.as_bytes()]);
+        let kept = Kept::new(
+            cache,
+            "initrds",
+            "gz",
+            &[cpio::METHOD, gzip::METHOD, sum.as_bytes()],
+        );
         let found = match kept.find()? {
             Some(found) => found,
             None => {
