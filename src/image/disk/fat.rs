@@ -84,7 +84,7 @@ impl Fat {
             .chain(directories.iter().copied());
         let names: Vec<_> = names.collect();
         let sized = directories.iter().map(|path| {
-            let entries: usize = children(&names, path).map(|name| entries_of(name)).sum();
+            let entries: usize = children(&names, path).map(entries_of).sum();
             (*path, true, ((2 + entries) * ENTRY) as u64)
         });
         let (mut next, mut nodes) = (u64::from(FIRST), BTreeMap::new());
@@ -325,9 +325,9 @@ fn long_name(name: &str, short: &[u8; 11]) -> Vec<u8> {
 fn entry(short: &[u8; 11], kind: u8, first: u16, len: u32, time: DateTime) -> [u8; ENTRY] {
     let number = |value: i16| value.unsigned_abs();
     let (year, month, day) = (number(time.year()) - 1980, time.month() as u16, time.day() as u16);
-    let date = (year << 9 | month << 5 | day).to_le_bytes();
+    let date = ((year << 9) | (month << 5) | day).to_le_bytes();
     let (hour, minute, second) = (time.hour() as u16, time.minute() as u16, time.second() as u16);
-    let clock = (hour << 11 | minute << 5 | second / 2).to_le_bytes();
+    let clock = ((hour << 11) | (minute << 5) | (second / 2)).to_le_bytes();
     let mut entry = [0; ENTRY];
     entry[..11].copy_from_slice(short);
     entry[11] = kind;
@@ -355,7 +355,7 @@ fn padded(text: &str) -> [u8; 11] {
 fn twelve_bits(pair: &[u16]) -> [u8; 3] {
     let low = pair[0] & 0xfff;
     let high = pair.get(1).map_or(0, |entry| entry & 0xfff);
-    [low as u8, (low >> 8 | high << 4) as u8, (high >> 4) as u8]
+    [low as u8, ((low >> 8) | (high << 4)) as u8, (high >> 4) as u8]
 }
 
 #[cfg(test)]
