@@ -2,11 +2,12 @@
 //! what the bases of images and the kernels are made of. A point release takes old
 //! versions off the mirrors, so that these have to move on as recipes do.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use toml_edit::{DocumentMut, Item, Value};
+use toml_edit::{DocumentMut, Formatted, Item, Value};
 
-use crate::fetch::{DebianPackage, Origin, Upstream, Wish};
+use crate::fetch::{self, DebianPackage, Origin, Upstream, Wish};
 use crate::project::{Project, ProjectError};
 use crate::recipe::update::{Change, FileChange};
 use crate::recipe::{Channels, Lock, LockedFile, Recipes};
@@ -18,6 +19,9 @@ const FILES: [&str; 3] = [
     "iso/mini/mini.toml",
     "kernel/build/sources.toml",
 ];
+
+/// The pins that move, and what to.
+type Moves = BTreeMap<DebianPackage, DebianPackage>;
 
 /// The packages that bases and kernels name, each once.
 pub fn origins(project: &Project) -> Result<BTreeSet<Origin>, ProjectError> {
@@ -51,40 +55,38 @@ impl Repinner<'_> {
             return Err(ProjectError::ReadOnly(FILES[0].to_owned()).into());
         }
         let used = recipe_origins(self.recipes, self.channels)?;
-        let (mut changes, mut moves) = (Vec::new(), BTreeMap::new());
+        let (mut changes, mut moves) = (Vec::new(), Moves::new());
         for origin in origins(self.project)? {
             let Origin::Debian(old) = &origin else { continue };
             let new = self.newest(old)?;
-            let change = self.relock(lock, old, &new, &used)?;
+            changes.push(self.relock(lock, old, &new)?);
             if new != *old {
-                moves.insert(old.to_string(), new.to_string());
+                moves.insert(old.clone(), new);
             }
-            changes.push(change);
         }
         if write && changes.iter().any(|change| !change.is_empty()) {
-            self.write(lock, &moves)?;
+            save(self.project, lock, &moves, &used)?;
         }
         Ok(changes)
     }
 
+    /// The newest version that the mirror has, or the pin if that is newer: a mirror
+    /// may be behind.
     fn newest(&self, pin: &DebianPackage) -> Result<DebianPackage, Error> {
         let upstream = Upstream::Debian {
             suite: pin.suite().to_owned(),
             package: pin.package().to_owned(),
         };
         let latest = self.fetcher.latest(&upstream, &Wish::default(), self.progress)?;
+        if compare(&latest.version, pin.version()).is_le() {
+            return Ok(pin.clone());
+        }
         let newest = DebianPackage::new(pin.suite(), pin.package(), pin.arch(), &latest.version);
-        Ok(newest.map_err(crate::fetch::FetchError::from)?)
+        Ok(newest.map_err(fetch::FetchError::from)?)
     }
 
-    /// Puts what the new one is into the lock, and takes the old one out.
-    fn relock(
-        &self,
-        lock: &mut Lock,
-        old: &DebianPackage,
-        new: &DebianPackage,
-        used: &BTreeSet<Origin>,
-    ) -> Result<Change, Error> {
+    /// Puts what the new one is into the lock. The old one stays there.
+    fn relock(&self, lock: &mut Lock, old: &DebianPackage, new: &DebianPackage) -> Result<Change, Error> {
         let (before, after) = (Origin::Debian(old.clone()), Origin::Debian(new.clone()));
         let mut files = Vec::new();
         if lock.find(&after).is_none() {
@@ -103,9 +105,6 @@ impl Repinner<'_> {
             });
             lock.insert(file);
         }
-        if before != after && !used.contains(&before) {
-            lock.remove(&before);
-        }
         Ok(Change {
             recipe: old.package().to_owned(),
             channel: old.suite().to_owned(),
@@ -113,63 +112,90 @@ impl Repinner<'_> {
             files,
         })
     }
-
-    fn write(&self, lock: &Lock, moves: &BTreeMap<String, String>) -> Result<(), Error> {
-        let mut texts = Vec::new();
-        for name in FILES {
-            let text = self.project.read_text(name)?;
-            let moved = moved(&text, moves);
-            if moved != text {
-                texts.push((name, moved));
-            }
-        }
-        lock.save(self.project)?;
-        for (name, text) in texts {
-            self.project.write(name, &text)?;
-        }
-        Ok(())
-    }
 }
 
-/// A file's text with other pins; all else in it stays.
-fn moved(text: &str, moves: &BTreeMap<String, String>) -> String {
-    let quoted = |pin: &str| format!("\"{pin}\"");
-    moves.iter().fold(text.to_owned(), |text, (old, new)| {
-        text.replace(&quoted(old), &quoted(new))
-    })
+/// Writes the lock and the files. As long as a file may name an old package, the lock
+/// has it: what comes to an end between them leaves entries too many, and none too few.
+fn save(project: &Project, lock: &mut Lock, moves: &Moves, used: &BTreeSet<Origin>) -> Result<(), Error> {
+    lock.save(project)?;
+    for name in FILES {
+        if let Some(text) = moved(&project.read_text(name)?, moves) {
+            project.write(name, &text)?;
+        }
+    }
+    let olds = moves.keys().cloned().map(Origin::Debian);
+    for old in olds.filter(|old| !used.contains(old)) {
+        lock.remove(&old);
+    }
+    Ok(lock.save(project)?)
+}
+
+/// Which of two versions is newer, as `dpkg --compare-versions` has it (policy
+/// §5.6.12): by their epochs, then by upstream's versions, then by the revisions.
+fn compare(a: &str, b: &str) -> Ordering {
+    let (a, b) = (parts(a), parts(b));
+    let mut orders = a.into_iter().zip(b).map(|(a, b)| fetch::compare(a, b));
+    orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+}
+
+/// Epoch, upstream's version and revision; what is left out counts as 0.
+fn parts(version: &str) -> [&str; 3] {
+    let (epoch, rest) = version.split_once(':').unwrap_or(("0", version));
+    let (upstream, revision) = rest.rsplit_once('-').unwrap_or((rest, "0"));
+    [epoch, upstream, revision]
+}
+
+/// A file's text with other pins; all else in it stays. `None` if none of them moves.
+fn moved(text: &str, moves: &Moves) -> Option<String> {
+    let mut document = text.parse::<DocumentMut>().ok()?;
+    let mut any = false;
+    each_pin(document.as_item_mut(), &mut |text, old| {
+        if let Some(new) = moves.get(&old) {
+            let decor = text.decor().clone();
+            *text = Formatted::new(new.to_string());
+            *text.decor_mut() = decor;
+            any = true;
+        }
+    });
+    any.then(|| document.to_string())
 }
 
 /// The pins among a file's texts. What is no TOML has none: whoever reads the file
 /// says so.
 fn pinned(text: &str) -> Vec<DebianPackage> {
     let mut pins = Vec::new();
-    if let Ok(document) = text.parse::<DocumentMut>() {
-        search(document.as_item(), &mut pins);
+    if let Ok(mut document) = text.parse::<DocumentMut>() {
+        each_pin(document.as_item_mut(), &mut |_, pin| pins.push(pin));
     }
     pins
 }
 
-fn search(item: &Item, pins: &mut Vec<DebianPackage>) {
+/// Shows each pin, however it is written, and the text that it stands in.
+fn each_pin(item: &mut Item, see: &mut dyn FnMut(&mut Formatted<String>, DebianPackage)) {
     match item {
         Item::None => {}
-        Item::Value(value) => search_value(value, pins),
-        Item::Table(table) => table.iter().for_each(|(_, item)| search(item, pins)),
+        Item::Value(value) => each_pin_of_value(value, see),
+        Item::Table(table) => table.iter_mut().for_each(|(_, item)| each_pin(item, see)),
         Item::ArrayOfTables(tables) => {
-            let items = tables.iter().flat_map(|table| table.iter());
-            items.for_each(|(_, item)| search(item, pins));
+            let items = tables.iter_mut().flat_map(|table| table.iter_mut());
+            items.for_each(|(_, item)| each_pin(item, see));
         }
     }
 }
 
-fn search_value(value: &Value, pins: &mut Vec<DebianPackage>) {
+fn each_pin_of_value(value: &mut Value, see: &mut dyn FnMut(&mut Formatted<String>, DebianPackage)) {
     match value {
         Value::String(text) => {
             if let Ok(Origin::Debian(package)) = text.value().parse() {
-                pins.push(package);
+                see(text, package);
             }
         }
-        Value::Array(values) => values.iter().for_each(|value| search_value(value, pins)),
-        Value::InlineTable(table) => table.iter().for_each(|(_, value)| search_value(value, pins)),
+        Value::Array(values) => values.iter_mut().for_each(|value| each_pin_of_value(value, see)),
+        Value::InlineTable(table) => {
+            table
+                .iter_mut()
+                .for_each(|(_, value)| each_pin_of_value(value, see));
+        }
         _ => {}
     }
 }
@@ -199,10 +225,110 @@ origin = \"debian:buster/d:i386=1:4-5\"
                 "debian:buster/d:i386=1:4-5"
             ]
         );
-        let moves = BTreeMap::from([("debian:bullseye/a=1".to_owned(), "debian:bullseye/a=7".to_owned())]);
+        let moves = Moves::from([(package("a=1"), package("a=7"))]);
         let wanted = text.replace("x = \"debian:bullseye/a=1\"", "x = \"debian:bullseye/a=7\"");
-        assert_eq!(moved(text, &moves), wanted);
+        assert_eq!(moved(text, &moves), Some(wanted));
         assert_eq!(pinned("x = "), []);
+        assert_eq!(moved("x = ", &moves), None);
+        assert_eq!(moved("x = 'debian:bullseye/a=10'", &moves), None);
+    }
+
+    fn package(text: &str) -> DebianPackage {
+        match format!("debian:bullseye/{text}").parse().unwrap() {
+            Origin::Debian(package) => package,
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn every_way_to_write_a_pin_is_moved() {
+        let moves = Moves::from([(package("a=1"), package("a=7"))]);
+        for old in [
+            "'debian:bullseye/a=1'",
+            "\"debian:bullseye/a:amd64=1\"",
+            "\"debian:bullseye\\u002Fa=1\"",
+            "'''debian:bullseye/a=1'''",
+        ] {
+            for around in [
+                "# of x\nx = PIN # one\n",
+                "x = [\n  PIN, # one\n  'y', # two\n]\n",
+                "x.y = {  z =  PIN , w = 1 } # one\n",
+                "[x]\n[[x.y]] # one\nz  =  PIN\n",
+            ] {
+                let text = around.replace("PIN", old);
+                let wanted = around.replace("PIN", "\"debian:bullseye/a=7\"");
+                assert_eq!(moved(&text, &moves), Some(wanted), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_lock_has_what_files_name_though_one_cannot_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let project = Project::in_folder(folder.path());
+        // Where the last file's folder would be.
+        let obstacle = folder.path().join("kernel");
+        std::fs::write(&obstacle, "").unwrap();
+        let mut lock = Lock::load(&project).unwrap();
+        let mut moves = Moves::new();
+        for name in FILES {
+            for old in pinned(&project.read_text(name).unwrap()) {
+                let new = DebianPackage::new(old.suite(), old.package(), old.arch(), "9999:1").unwrap();
+                let known = lock.find(&Origin::Debian(old.clone())).unwrap().clone();
+                lock.insert(LockedFile {
+                    url: Origin::Debian(new.clone()),
+                    ..known
+                });
+                moves.insert(old, new);
+            }
+        }
+        let used = BTreeSet::new();
+
+        let error = save(&project, &mut lock, &moves, &used).unwrap_err();
+        assert!(
+            matches!(error, Error::Project(ProjectError::Io { .. })),
+            "{error}"
+        );
+        let written = Lock::load(&project).unwrap();
+        let named = origins(&project).unwrap();
+        assert!(named.iter().any(|pin| pin.to_string().contains("=9999:1")));
+        assert!(named.iter().any(|pin| !pin.to_string().contains("=9999:1")));
+        for pin in named {
+            assert!(written.find(&pin).is_some(), "{pin}");
+        }
+
+        std::fs::remove_file(&obstacle).unwrap();
+        let kept = Origin::Debian(moves.keys().next().unwrap().clone());
+        save(&project, &mut lock, &moves, &BTreeSet::from([kept.clone()])).unwrap();
+        let written = Lock::load(&project).unwrap();
+        for (old, new) in moves {
+            let (old, new) = (Origin::Debian(old), Origin::Debian(new));
+            assert_eq!(written.find(&old).is_some(), old == kept, "{old}");
+            assert!(written.find(&new).is_some(), "{new}");
+        }
+    }
+
+    #[test]
+    fn versions_are_in_debians_order() {
+        let rising = [
+            "1.0~rc1-3",
+            "1.0-1",
+            "1.0-1+deb11u1",
+            "1.0-2",
+            "1.0+dfsg-1",
+            "1.0.1-1~deb11u4",
+            "1.0.1-1",
+            "10.0",
+            "1:0.9-1",
+            "1:0.9-10",
+            "10:0.1",
+        ];
+        for (i, a) in rising.iter().enumerate() {
+            for (j, b) in rising.iter().enumerate() {
+                assert_eq!(compare(a, b), i.cmp(&j), "{a} {b}");
+            }
+        }
+        assert_eq!(compare("0:1.0-0", "1.0"), Ordering::Equal);
     }
 
     #[test]

@@ -255,7 +255,10 @@ start() {
         if [ "$try" -gt "$TRIES" ] || ! start_again "$try"; then
             warn "ended before it answered ($ANSWER)"
             log_end
-            forget
+            # Another start may have launched one meanwhile.
+            lock
+            daemon_pid >/dev/null || forget
+            unlock
             exit 1
         fi
         await_answer

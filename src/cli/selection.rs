@@ -44,9 +44,13 @@ pub(crate) fn overrides(files: &[String]) -> miette::Result<Vec<Override>> {
     Ok(files.collect::<Result<_, OverrideError>>()?)
 }
 
-/// A warning that an extension is not what the lock says.
+/// A warning that an extension is not what the lock says, and that images take it
+/// as long as it is there.
 pub(crate) fn unlocked(name: &str) -> String {
-    format!("{name} was made with a local file that the lock says nothing of")
+    format!(
+        "{name} was made with a local file that the lock says nothing of; remove it from the folder to have \
+         it built again"
+    )
 }
 
 pub(crate) fn fetcher(network: &args::Network, project: &Project) -> miette::Result<Fetcher> {

@@ -628,7 +628,8 @@ fn boxed() -> World {
 
 #[test]
 fn a_local_file_takes_the_place_of_one_that_the_lock_does_not_know() {
-    const UNLOCKED: &str = "warning: helper.tcz was made with a local file that the lock says nothing of\n";
+    const UNLOCKED: &str = "warning: helper.tcz was made with a local file that the lock says nothing of; \
+        remove it from the folder to have it built again\n";
     let world = boxed();
     let run = |more: &[&str]| {
         let args = ["iso", "box", "--offline", "--channel", "test,other"];

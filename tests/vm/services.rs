@@ -169,8 +169,11 @@ fn is_managed(booted: &mut Booted, name: &str) {
     service(booted, &format!("{name} start"), 0);
     service(booted, &format!("{name} stop"), 0);
     service(booted, &format!("{name} status"), 3);
-    // As after a power cut: the pid of a process that is not the service's.
-    booted.sh(&format!("echo 1 >/var/run/{name}.pid"));
+    // As after a power cut: the pid of a process that is not the service's, for it
+    // began at another time.
+    booted.sh(&format!(
+        "echo 1 >/var/run/{name}.pid; echo 999999999 >/var/run/{name}.since"
+    ));
     service(booted, &format!("{name} start"), 0);
     assert_ne!(pid(booted, name), "1", "{name}: a stale pid file");
 }

@@ -301,7 +301,8 @@ fn a_local_file_is_taken_and_marked() {
     world.write("project/mine", "#!/bin/sh\necho mine\n");
     let run = world.run(&["build", "tool", "--file", "extra=mine"]);
     run.succeeded(
-        "warning: tool.tcz was made with a local file that the lock says nothing of\n     \
+        "warning: tool.tcz was made with a local file that the lock says nothing of; \
+         remove it from the folder to have it built again\n     \
          Wrote 1 extension to `out`\n",
     );
     let row = run.stdout.lines().nth(1).unwrap();
@@ -327,7 +328,10 @@ fn a_local_file_is_taken_and_marked() {
 
     let json = world.run(&["build", "tool", "--json", "--quiet", "--file", "extra=mine"]);
     assert_eq!(json.json()[0]["unlocked"], true);
-    json.succeeded("warning: tool.tcz was made with a local file that the lock says nothing of\n");
+    json.succeeded(
+        "warning: tool.tcz was made with a local file that the lock says nothing of; \
+         remove it from the folder to have it built again\n",
+    );
 }
 
 #[test]
