@@ -4,12 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use md5::Digest as _;
 use miette::Diagnostic as _;
-use tcforge::image::base::{BaseError, BaseKind, KernelSource};
+use tcforge::digest::{Sha256, hex};
+use tcforge::image::base::{BaseError, BaseKind, KernelSource, Loader};
 use tcforge::image::initrd::{Device, Part};
+use tcforge::progress::Silent;
+use tcforge::project::Project;
 use tcforge::stage::Owner;
 
-use super::{RELEASE, content, lay_out, load, mini, path, run, text, tree};
+use super::{RELEASE, content, fetcher, lay_out, load, mini, path, run, text, tree};
 
 /// The folder with Tiny Core's own files, where it is at hand.
 fn tiny_core() -> Option<PathBuf> {
@@ -271,6 +275,66 @@ fn a_release_is_taken_from_a_folder_or_an_iso_and_taken_apart() {
         let module = format!("lib/modules/{RELEASE}/kernel/drivers/net/dummy.ko");
         assert!(!content(&base.kernel.modules, &module).is_empty());
     }
+}
+
+#[test]
+fn a_release_is_fetched_and_held_to_its_sums() {
+    let folder = module_folder();
+    let root = folder.path().join("root");
+    fs::create_dir_all(root.join("etc")).unwrap();
+    fs::write(root.join("etc/motd"), "hello\n").unwrap();
+    initrd(&root, &folder.path().join("rootfs64.gz"));
+    initrd(
+        &folder.path().join("modules"),
+        &folder.path().join("modules64.gz"),
+    );
+    fs::write(folder.path().join("vmlinuz64"), bzimage(RELEASE)).unwrap();
+    // A stand-in for the mirror, and a project that knows its sums.
+    let built_in = Project::built_in();
+    let mut bases: toml::Table = built_in.read_text("iso/bases.toml").unwrap().parse().unwrap();
+    let files = &mut bases["tinycore"]["release"][0]["files"];
+    for name in ["vmlinuz64", "rootfs64.gz", "modules64.gz"] {
+        let bytes = fs::read(folder.path().join(name)).unwrap();
+        files[name]["md5"] = hex(&md5::Md5::digest(&bytes)).into();
+        let sha256 = Sha256::of(&bytes).to_string().into();
+        files[name]
+            .as_table_mut()
+            .unwrap()
+            .insert("sha256".to_owned(), sha256);
+    }
+    let project = folder.path().join("project");
+    fs::create_dir_all(project.join("iso")).unwrap();
+    let fetch = |bases: &toml::Table| {
+        fs::write(project.join("iso/bases.toml"), bases.to_string()).unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let loader = Loader {
+            project: &Project::in_folder(&project),
+            fetcher: &fetcher(&folder.path().join("cache"), &[folder.path()]),
+            scratch: scratch.path(),
+            progress: &Silent,
+            tinycore: None,
+        };
+        loader.load(BaseKind::TinyCore, None)
+    };
+    let base = fetch(&bases).unwrap();
+    assert_eq!(base.title, "Tiny Core 11.0 x86_64");
+    assert_eq!(base.kernel.release, RELEASE);
+    let module = format!("lib/modules/{RELEASE}/kernel/drivers/net/dummy.ko");
+    assert!(!content(&base.kernel.modules, &module).is_empty());
+    let [Part::File(fetched)] = base.root.as_slice() else {
+        panic!("{:?}", base.root);
+    };
+    assert_eq!(
+        fs::read(fetched).unwrap(),
+        fs::read(folder.path().join("rootfs64.gz")).unwrap()
+    );
+    // What Tiny Core itself publishes has to fit, too.
+    bases["tinycore"]["release"][0]["files"]["rootfs64.gz"]["md5"] = "0".repeat(32).into();
+    let error = fetch(&bases).unwrap_err();
+    assert!(
+        matches!(error, BaseError::WrongSum { kind: "md5", .. }),
+        "{error}"
+    );
 }
 
 #[test]
