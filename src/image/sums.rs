@@ -30,6 +30,10 @@ impl Sums {
     /// Those that are kept in the cache, if there is one and the file is the same
     /// still; otherwise they are taken.
     pub(super) fn of(path: &Path, cache: Option<&Path>) -> io::Result<Self> {
+        Self::of_at(path, cache, SystemTime::now())
+    }
+
+    fn of_at(path: &Path, cache: Option<&Path>, now: SystemTime) -> io::Result<Self> {
         let Some(cache) = cache else {
             return Self::take(path);
         };
@@ -46,7 +50,7 @@ impl Sums {
             return Ok(sums);
         }
         let sums = Self::take(path)?;
-        if is_settled(&meta) && state(&path.metadata()?) == state(&meta) {
+        if is_settled(&meta, now) && state(&path.metadata()?) == state(&meta) {
             let _ = kept.keep(|file| file.write_all(sums.text().as_bytes()));
         }
         Ok(sums)
@@ -87,10 +91,13 @@ impl Sums {
     }
 }
 
-fn is_settled(meta: &Metadata) -> bool {
+fn is_settled(meta: &Metadata, now: SystemTime) -> bool {
+    now.duration_since(changed(meta)).is_ok_and(|ago| ago > SETTLED)
+}
+
+fn changed(meta: &Metadata) -> SystemTime {
     let seconds = u64::try_from(meta.ctime()).unwrap_or_default();
-    let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    changed.elapsed().is_ok_and(|ago| ago > SETTLED)
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
 #[cfg(test)]
@@ -113,7 +120,8 @@ mod tests {
         let file = folder.path().join("file");
         for text in ["one", "two"] {
             fs::write(&file, text).unwrap();
-            let sums = Sums::of(&file, Some(folder.path())).unwrap();
+            let now = changed(&file.metadata().unwrap()) + SETTLED;
+            let sums = Sums::of_at(&file, Some(folder.path()), now).unwrap();
             assert_eq!((sums.sha256, sums.len), (Sha256::of(text.as_bytes()), 3));
             assert_eq!(sums, Sums::of(&file, None).unwrap());
         }
@@ -122,15 +130,20 @@ mod tests {
 
     #[test]
     fn what_did_not_change_for_long_is_known() {
-        // A file that is older than this test.
-        let (program, cache) = (std::env::current_exe().unwrap(), tempfile::tempdir().unwrap());
-        let sums = Sums::of(&program, Some(cache.path())).unwrap();
+        let (folder, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let sums_of = |path: &Path, age: Duration| {
+            let now = changed(&path.metadata().unwrap()) + age;
+            Sums::of_at(path, Some(cache.path()), now).unwrap()
+        };
+        let (file, long) = (folder.path().join("file"), SETTLED + Duration::from_secs(1));
+        fs::write(&file, "one").unwrap();
+        let sums = sums_of(&file, long);
         assert_eq!(kept(cache.path()), [sums.text()]);
-        assert_eq!(Sums::of(&program, Some(cache.path())).unwrap(), sums);
+        assert_eq!(sums_of(&file, Duration::ZERO), sums);
         // Another file than the one that was summed.
-        let copy = cache.path().join("copy");
-        fs::copy(&program, &copy).unwrap();
-        assert_eq!(Sums::of(&copy, Some(cache.path())).unwrap(), sums);
+        let copy = folder.path().join("copy");
+        fs::copy(&file, &copy).unwrap();
+        assert_eq!(sums_of(&copy, Duration::ZERO), sums);
         assert_eq!(kept(cache.path()).len(), 1);
     }
 }
