@@ -20,6 +20,7 @@ pub mod build;
 pub mod digest;
 pub mod doctor;
 pub mod fetch;
+mod flock;
 pub mod guard;
 pub mod image;
 pub mod initd;

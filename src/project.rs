@@ -3,12 +3,15 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, DirEntry, include_dir};
 use serde::de::DeserializeOwned;
+
+use crate::flock;
+use crate::progress::Progress;
 
 static RECIPES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/recipes");
 static INITD: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/initd");
@@ -26,6 +29,12 @@ pub struct Project {
     folder: Option<PathBuf>,
 }
 
+/// A project that no other program changes; [`Project::hold`].
+#[derive(Debug)]
+pub struct Held {
+    _folder: Option<File>,
+}
+
 /// A data file that could not be had.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum ProjectError {
@@ -37,7 +46,7 @@ pub enum ProjectError {
     #[error("cannot {action} `{}`", path.display())]
     #[diagnostic(help("check its permissions and the disk, and that it is a plain text file"))]
     Io {
-        /// `read` or `write`.
+        /// `read`, `write` or `lock`.
         action: &'static str,
         /// Which file.
         path: PathBuf,
@@ -157,6 +166,29 @@ impl Project {
             path,
             source,
         })
+    }
+
+    /// Keeps other programs from changing the project's files until what is returned
+    /// is dropped: for who reads files to write them back changed. Waits for one that
+    /// does so now, and says that.
+    pub fn hold(&self, progress: &dyn Progress) -> Result<Held, ProjectError> {
+        let hold = |path: &PathBuf| {
+            let folder = File::open(path)?;
+            flock::lock(&folder, || {
+                progress.note(&format!(
+                    "waiting for another run that changes `{}`",
+                    path.display()
+                ));
+            })?;
+            Ok(folder)
+        };
+        let error = |source| ProjectError::Io {
+            action: "lock",
+            path: self.folder.clone().unwrap_or_default(),
+            source,
+        };
+        let folder = self.folder.as_ref().map(hold).transpose().map_err(error)?;
+        Ok(Held { _folder: folder })
     }
 
     /// The names of the folders in `folder` (say `recipes`), built-in and the

@@ -56,6 +56,7 @@ fn record_sizes(
     if !project.owns(LOCK_NAME) {
         return Ok(());
     }
+    let _held = project.hold(terminal)?;
     // As it is now: the fetch may have taken long.
     let mut lock = Lock::load(project)?;
     let sizes = wanted.iter().zip(cached);

@@ -21,6 +21,7 @@ pub(crate) fn run(args: &UpdateArgs, project: &Project, terminal: &Terminal) -> 
             "an update has to ask upstream, and this is offline"
         ));
     }
+    let _held = project.hold(terminal)?;
     let recipes = Recipes::load(project)?;
     let channels = Channels::load(project)?;
     let fetcher = selection::fetcher(&args.network, project)?;

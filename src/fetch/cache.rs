@@ -8,7 +8,7 @@
 //! apt/…              apt's private state
 //! ```
 
-use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use super::FetchError;
 use super::mirror::entry_path;
 use crate::digest::Sha256;
+use crate::flock;
 
 /// A folder that keeps fetched files. Several processes may share it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,14 +134,7 @@ impl Cache {
                 .truncate(false)
                 .write(true)
                 .open(&path)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    waiting();
-                    file.lock()?;
-                }
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
+            flock::lock(&file, waiting)?;
             Ok(file)
         };
         let file = locked().map_err(FetchError::io("lock", &path))?;

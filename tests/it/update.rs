@@ -1,7 +1,9 @@
 //! `tcforge update` from end to end, against a GitHub of our own.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
 
 use serde_json::json;
 use tcforge::digest::Sha256;
@@ -191,6 +193,39 @@ fn sums_that_are_missing_are_recorded() {
     assert_eq!(
         world.read("project/tcforge.lock"),
         lock("1.2", "GitHub's list of the release")
+    );
+}
+
+#[test]
+fn one_at_a_time_changes_a_project() {
+    let (world, _github) = world();
+    // This test is another run, which has read the lock.
+    let other = File::open(world.path("project")).unwrap();
+    other.lock().unwrap();
+    let mut command = world.command(&["update"]);
+    let mut running = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(running.stderr.take().unwrap()).lines();
+    assert_eq!(
+        lines.next().unwrap().unwrap(),
+        format!(
+            "      note waiting for another run that changes `{}`",
+            world.text_path("project")
+        )
+    );
+    world.lock("other.tar.gz", &Sha256::of(b"other").to_string(), 5);
+    drop(other);
+    assert!(
+        lines
+            .next()
+            .unwrap()
+            .unwrap()
+            .contains("Updated tool (test): 1.2")
+    );
+    assert!(running.wait().unwrap().success());
+    let lock = world.read("project/tcforge.lock");
+    assert!(
+        lock.contains("/other.tar.gz\"\n") && lock.contains("/tool-1.3.tar.gz\"\n"),
+        "{lock}"
     );
 }
 

@@ -117,7 +117,7 @@ pub(super) fn obtain(request: &Request<'_>, work: &Path) -> Result<Obtained, Ker
 /// A file with the sum that the lock knows; or, if it is known or wanted, with its
 /// md5 sum or with whatever it has now.
 fn fetch(request: &Request<'_>, origin: &Origin, md5: Option<&str>) -> Result<Cached, KernelBuildError> {
-    let mut lock = Lock::load(request.project)?;
+    let lock = Lock::load(request.project)?;
     if let Some(locked) = lock.find(origin) {
         let wanted = Wanted {
             name: locked.name.clone(),
@@ -138,6 +138,9 @@ fn fetch(request: &Request<'_>, origin: &Origin, md5: Option<&str>) -> Result<Ca
         check_md5(origin, &cached.path, wanted)?;
     }
     if request.record {
+        let _held = request.project.hold(request.progress)?;
+        // As it is now: the fetch may have taken long.
+        let mut lock = Lock::load(request.project)?;
         lock.insert(LockedFile {
             name: origin.file_name(),
             url: origin.clone(),
