@@ -203,6 +203,16 @@ impl Project {
         self.names(folder, Path::is_file, |entry| entry.as_file().is_some())
     }
 
+    /// The data files in `folder` and in the folders below it, with their whole names.
+    pub fn all_files(&self, folder: &str) -> Result<BTreeSet<String>, ProjectError> {
+        let below = |name| format!("{folder}/{name}");
+        let mut all: BTreeSet<String> = self.files(folder)?.into_iter().map(below).collect();
+        for inner in self.folders(folder)? {
+            all.append(&mut self.all_files(&below(inner))?);
+        }
+        Ok(all)
+    }
+
     fn names(
         &self,
         folder: &str,

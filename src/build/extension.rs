@@ -35,6 +35,8 @@ pub struct Draft {
     pub license: String,
     /// What it was made of.
     pub upstream: Vec<Upstream>,
+    /// One sum of all of that, for who wants to know whether it changed.
+    pub inputs: Option<Sha256>,
     /// How the image is written.
     pub options: PackOptions,
 }
@@ -101,6 +103,7 @@ impl Draft {
             kernel: &base.kernel,
             stage: &self.stage,
             upstream: &self.upstream,
+            inputs: self.inputs,
             license: &self.license,
             time: self.options.time,
         };

@@ -84,6 +84,7 @@ pub fn pack_folder(
         dependencies,
         license: request.info.copying_policy.clone(),
         upstream: Vec::new(),
+        inputs: None,
         options: request.options,
     };
     let beside = |name: &str| dependencies_beside(parent, name);

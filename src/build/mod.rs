@@ -2,6 +2,7 @@
 //! extensions in the output folder. All or nothing: what failed leaves nothing
 //! behind, and no extension gets its name before all have passed.
 
+mod current;
 mod elf;
 mod extension;
 mod folder;
@@ -23,6 +24,7 @@ use crate::tcz::side::dep::DepProblem;
 use crate::tcz::squashfs::{OptionError, PackError};
 use crate::tcz::verify::VerifyError;
 
+pub use current::Standing;
 pub(crate) use extension::audit_made;
 pub use extension::{Draft, Extension, Made};
 pub use folder::{FolderRequest, PackedFolder, pack_folder};

@@ -171,6 +171,7 @@ impl Builder<'_> {
                 .collect::<Result<_, _>>()?,
             license: plan.license.clone(),
             upstream: upstream.collect(),
+            inputs: Some(self.inputs(plan, plan.is_unlocked())?),
             options: PackOptions {
                 block_size,
                 compression: Compression::new(plan.packing.compression),
@@ -181,7 +182,7 @@ impl Builder<'_> {
     }
 
     /// The direct dependencies of any extension: of the recipe in this channel.
-    fn lookup(&self, name: &str) -> Vec<Dependency> {
+    pub(super) fn lookup(&self, name: &str) -> Vec<Dependency> {
         let recipe = name.strip_suffix(".tcz").and_then(|name| self.recipes.get(name));
         let names = recipe
             .map(|recipe| recipe.dependencies_in(&self.channel.name))

@@ -12,7 +12,7 @@ use super::appliance::{Appliance, Image};
 use super::base::Kernel;
 use super::closure::{Missing, Shelves};
 use crate::base::Base;
-use crate::build::{BuildError, Builder, Draft, UNLOCKED};
+use crate::build::{BuildError, Builder, Draft, Standing};
 use crate::fetch::Fetcher;
 use crate::progress::Progress;
 use crate::project::{Project, ProjectError};
@@ -120,29 +120,31 @@ pub enum SupplyError {
 
 impl Supply<'_> {
     /// Builds, into `out`, those recipes that the roots need, directly or not,
-    /// and that are not there in the channel's version, or for which there are
+    /// and that are not there as they would be built now, or for which there are
     /// local files.
     pub fn build_missing(&self, roots: &[Dependency], out: &Path) -> Result<Supplied, SupplyError> {
         let mut supplied = Supplied::default();
         for (channel, plans) in self.by_channel(&self.plans(roots)?) {
-            let (there, missing): (Vec<_>, Vec<_>) = plans.into_iter().partition(|plan| is_built(plan, out));
-            let unlocked = there.iter().filter(|plan| was_unlocked(plan, out));
-            supplied.unlocked.extend(unlocked.map(file_name));
+            let builder = self.builder(channel);
+            let mut missing = Vec::new();
+            for plan in plans {
+                match Standing::find(&plan, out).filter(|_| !plan.is_unlocked()) {
+                    Some(standing) if builder.would_make(&plan, &standing)? => {
+                        let unlocked = standing.unlocked.then(|| file_name(&plan));
+                        supplied.unlocked.extend(unlocked);
+                    }
+                    _ => missing.push(plan),
+                }
+            }
             if !missing.is_empty() {
-                self.build(channel, missing, out, &mut supplied)?;
+                build(&builder, missing, out, &mut supplied)?;
             }
         }
         Ok(supplied)
     }
 
-    fn build(
-        &self,
-        channel: &Channel,
-        plans: Vec<Plan>,
-        out: &Path,
-        supplied: &mut Supplied,
-    ) -> Result<(), SupplyError> {
-        let builder = Builder {
+    fn builder<'a>(&'a self, channel: &'a Channel) -> Builder<'a> {
+        Builder {
             project: self.project,
             recipes: self.recipes,
             channel,
@@ -151,22 +153,8 @@ impl Supply<'_> {
             time: self.time,
             publish_with_errors: false,
             progress: self.progress,
-        };
-        let unlocked: Vec<_> = plans
-            .iter()
-            .filter(|plan| plan.is_unlocked())
-            .map(file_name)
-            .collect();
-        let outcome = builder.build(plans, out)?;
-        let names = outcome.built.into_iter().map(|one| one.extension.file_name);
-        if !outcome.published {
-            return Err(SupplyError::Audit(names.collect()));
         }
-        supplied.built.extend(names);
-        supplied.unlocked.extend(unlocked);
-        Ok(())
     }
-
     /// What the recipes that roots need are built from, with the local files: of
     /// all channels at once, because a file may be for any of them.
     fn plans(&self, roots: &[Dependency]) -> Result<Vec<Plan>, SupplyError> {
@@ -216,26 +204,30 @@ impl Supply<'_> {
     }
 }
 
+/// Builds plans of one channel, or fails with what the audit found.
+fn build(
+    builder: &Builder<'_>,
+    plans: Vec<Plan>,
+    out: &Path,
+    supplied: &mut Supplied,
+) -> Result<(), SupplyError> {
+    let unlocked: Vec<_> = plans
+        .iter()
+        .filter(|plan| plan.is_unlocked())
+        .map(file_name)
+        .collect();
+    let outcome = builder.build(plans, out)?;
+    let names = outcome.built.into_iter().map(|one| one.extension.file_name);
+    if !outcome.published {
+        return Err(SupplyError::Audit(names.collect()));
+    }
+    supplied.built.extend(names);
+    supplied.unlocked.extend(unlocked);
+    Ok(())
+}
+
 fn file_name(plan: &Plan) -> String {
     format!("{}.tcz", plan.name)
-}
-
-/// What an extension's info file tells, if the extension is there.
-fn info_of(plan: &Plan, out: &Path) -> Option<Info> {
-    let image = out.join(file_name(plan));
-    let info = fs::read(image.with_added_extension("info")).ok()?;
-    image.is_file().then(|| Info::parse(&info).0)
-}
-
-/// Whether what is there is what the plan would make, as far as it tells.
-fn is_built(plan: &Plan, out: &Path) -> bool {
-    let same = |info: Info| info.version == plan.version;
-    !plan.is_unlocked() && info_of(plan, out).is_some_and(same)
-}
-
-/// Whether what is there was made with a local file.
-fn was_unlocked(plan: &Plan, out: &Path) -> bool {
-    info_of(plan, out).is_some_and(|info| info.comments.contains(UNLOCKED))
 }
 
 #[derive(Deserialize)]
@@ -346,6 +338,7 @@ impl Maker<'_> {
             dependencies: Vec::new(),
             license: "NOASSERTION".to_owned(),
             upstream: Vec::new(),
+            inputs: None,
             options: PackOptions {
                 time: self.time,
                 ..PackOptions::default()

@@ -181,6 +181,7 @@ impl Extension {
             kernel: KERNEL,
             stage: &stage,
             upstream: &[],
+            inputs: None,
             license: "MIT",
             time: 0,
         };

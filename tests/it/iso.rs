@@ -17,7 +17,7 @@ use tcforge::recipe::SourceFile;
 use tcforge::stage::{Content, Node, Stage, TreePath};
 use tempfile::TempDir;
 
-use super::world::{World, chmod, tar_gz};
+use super::world::{Run, World, chmod, tar_gz};
 
 const RELEASE: &str = "1.2.3-test";
 
@@ -665,6 +665,59 @@ fn a_local_file_takes_the_place_of_one_that_the_lock_does_not_know() {
 
     run(&["--file", "halper=mine"])
         .failed("error: nothing that is built has an asset `halper`\nhint: did you mean `helper`?\n");
+}
+
+#[test]
+fn what_is_there_is_built_again_when_what_it_is_made_of_changed() {
+    let world = boxed();
+    let helper = |bytes: &[u8]| world.upstream("helper", bytes);
+    helper(b"#!/bin/sh\necho one\n");
+    let built = |time: Option<&str>| {
+        let args = ["iso", "box", "--offline", "--channel", "test,other"];
+        let mut command = world.command(&args);
+        command.envs(time.map(|time| ("SOURCE_DATE_EPOCH", time)));
+        let said = Run::of(&mut command).stderr;
+        let line = said.lines().find(|line| line.trim_start().starts_with("Built"));
+        line.map(|line| line.trim().to_owned())
+    };
+    let both = Some("Built 2 extensions: tool.tcz, helper.tcz".to_owned());
+    let one = |name: &str| Some(format!("Built 1 extension: {name}.tcz"));
+    assert_eq!(built(None), both);
+    assert_eq!(built(None), None);
+
+    // A recipe, in something that its version does not tell.
+    world.edit("project/recipes/helper/recipe.toml", "one thing", "two things");
+    assert_eq!(built(None), one("helper"));
+    // Upstream's file, of which a newer revision has the same version.
+    let lock = world.read("project/tcforge.lock");
+    let (before, _) = lock.rsplit_once("\n[[file]]").unwrap();
+    world.write("project/tcforge.lock", before);
+    helper(b"#!/bin/sh\necho two\n");
+    assert_eq!(built(None), one("helper"));
+    assert_eq!(
+        world.content("project/out/helper.tcz", "usr/local/bin/helper"),
+        "#!/bin/sh\necho two\n"
+    );
+    // The rules for all.
+    world.settings("recipes/base/tinycore-11.toml", &[]);
+    assert_eq!(built(None), None);
+    let base = world.read("project/recipes/base/tinycore-11.toml");
+    world.write(
+        "project/recipes/base/tinycore-11.toml",
+        base + "\n# Read again.\n",
+    );
+    assert_eq!(built(None), both);
+    // The time that is asked for.
+    assert_eq!(built(Some("1600000000")), both);
+    assert_eq!(built(Some("1600000000")), None);
+    assert_eq!(built(None), both);
+
+    // What somebody else made tells its version alone.
+    std::fs::remove_file(world.path("project/out/helper.tcz.spdx.json")).unwrap();
+    world.edit("project/recipes/helper/recipe.toml", "two things", "one thing");
+    assert_eq!(built(None), None);
+    world.edit("project/recipes/helper/recipe.toml", "\"1.2\"", "\"1.3\"");
+    assert_eq!(built(None), one("helper"));
 }
 
 #[test]

@@ -137,6 +137,7 @@ fn write(image: &Path, folder: &Path, dependencies: &[Dependency], stage: &Stage
         kernel: "5.4.3-tinycore64",
         stage,
         upstream: &upstream,
+        inputs: None,
         license: "MIT",
         time: 1_583_020_800,
     };
@@ -217,6 +218,7 @@ fn what_cannot_be_written_is_an_error() {
             kernel: "5",
             stage: &stage(),
             upstream: &[],
+            inputs: None,
             license: "MIT",
             time: 0,
         };

@@ -211,6 +211,7 @@ impl Made<'_> {
             dependencies: dependencies(piece),
             license: LICENSE.to_owned(),
             upstream: Vec::new(),
+            inputs: None,
             options: PackOptions {
                 time: self.request.time,
                 ..PackOptions::default()

@@ -54,6 +54,8 @@ pub struct SideFiles<'a> {
     pub stage: &'a Stage,
     /// What it is made of.
     pub upstream: &'a [Upstream],
+    /// One sum of all that.
+    pub inputs: Option<Sha256>,
     /// An SPDX expression, for the bill of materials.
     pub license: &'a str,
     /// The time that goes into the files, in seconds since 1970.
@@ -192,6 +194,7 @@ fn contents(side: &SideFiles<'_>, sums: &Sums) -> Result<Vec<(&'static str, Vec<
         license: side.license,
         sha256: sums.sha256,
         upstream: side.upstream,
+        inputs: side.inputs,
         dependencies: side.dependencies,
         created: side.time,
     };

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Dependency;
 use crate::digest::Sha256;
 
+/// What the comment begins with that tells the sum of the inputs.
+const INPUTS: &str = "Recipe, scripts and upstream files together: sha256 ";
 const NOT_KNOWN: &str = "NOASSERTION";
 
 /// One upstream file.
@@ -43,6 +45,8 @@ pub struct Sbom<'a> {
     pub sha256: Sha256,
     /// What it is made of.
     pub upstream: &'a [Upstream],
+    /// One sum of that and of recipe and scripts.
+    pub inputs: Option<Sha256>,
     /// What it needs.
     pub dependencies: &'a [Dependency],
     /// When it was made, in seconds since 1970: SOURCE_DATE_EPOCH.
@@ -58,11 +62,19 @@ struct Document {
     id: &'static str,
     name: String,
     document_namespace: String,
-    creation_info: Value,
+    creation_info: CreationInfo,
     packages: Vec<Package>,
     relationships: Vec<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     has_extracted_licensing_infos: Vec<Value>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CreationInfo {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    comment: Option<String>,
+    created: String,
+    creators: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -98,6 +110,17 @@ impl Sbom<'_> {
         Ok(text)
     }
 
+    /// The sum of the inputs that a document tells.
+    pub fn inputs_of(document: &[u8]) -> Option<Sha256> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Told {
+            creation_info: CreationInfo,
+        }
+        let told: Told = serde_json::from_slice(document).ok()?;
+        told.creation_info.comment?.strip_prefix(INPUTS)?.parse().ok()
+    }
+
     fn document(&self) -> Document {
         let created = jiff::Timestamp::from_second(i64::from(self.created)).unwrap_or_default();
         Document {
@@ -107,10 +130,11 @@ impl Sbom<'_> {
             name: format!("{}-{}", self.file_name, self.version),
             // Has to be unique to the document and needs not lead anywhere.
             document_namespace: format!("https://spdx.org/spdxdocs/{}-{}", self.file_name, self.sha256),
-            creation_info: json!({
-                "created": created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-                "creators": [format!("Tool: tcforge-{}", env!("CARGO_PKG_VERSION"))],
-            }),
+            creation_info: CreationInfo {
+                comment: self.inputs.map(|sum| format!("{INPUTS}{sum}")),
+                created: created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+                creators: vec![format!("Tool: tcforge-{}", env!("CARGO_PKG_VERSION"))],
+            },
             packages: self.packages(),
             relationships: self.relationships(),
             has_extracted_licensing_infos: self.own_licenses(),
@@ -242,11 +266,13 @@ mod tests {
             license,
             sha256: Sha256::of(b"image"),
             upstream,
+            inputs: Some(Sha256::of(b"inputs")),
             dependencies: &[Dependency::parse("libseccomp.tcz").unwrap()],
             created: 1_583_020_800,
         };
         let text = sbom.to_json().unwrap();
         assert_eq!(text, sbom.to_json().unwrap());
+        assert_eq!(Sbom::inputs_of(text.as_bytes()), sbom.inputs);
         serde_json::from_str(&text).unwrap()
     }
 
