@@ -51,6 +51,29 @@ pub(super) struct Expected {
     pub(super) limit: u64,
 }
 
+impl Expected {
+    /// Refuses another sum, or another size.
+    pub(super) fn compare(&self, sum: Sha256, size: u64, from: String) -> Result<(), FetchError> {
+        if let Some(wanted) = self.sum.filter(|&wanted| wanted != sum) {
+            return Err(FetchError::WrongSum {
+                from,
+                wanted,
+                found: sum,
+                size,
+                wanted_size: self.size,
+            });
+        }
+        match self.size {
+            Some(wanted) if wanted != size => Err(FetchError::WrongSize {
+                from,
+                wanted,
+                found: size,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What the cache has under a sum.
 pub(super) enum Entry {
     Absent,
@@ -249,14 +272,8 @@ impl Part {
     pub(super) fn copy_from(&mut self, path: &Path, expected: &Expected) -> Result<(), FetchError> {
         let mut source = File::open(path).map_err(FetchError::io("read", path))?;
         let found = source.metadata().map_err(FetchError::io("read", path))?.len();
-        let from = || path.display().to_string();
-        if let Some(wanted) = expected.size.filter(|&wanted| wanted != found) {
-            return Err(FetchError::WrongSize {
-                from: from(),
-                wanted,
-                found,
-            });
-        }
+        // One of another size is read nevertheless: who looks into it wants its sum.
+        let limit = expected.size.map_or(expected.limit, |size| size.max(found));
         self.begin(None)?;
         let mut buffer = vec![0; 1 << 16];
         loop {
@@ -265,10 +282,10 @@ impl Part {
                 return Ok(());
             }
             // A device or a growing file has no end that its size tells.
-            if self.length + n as u64 > expected.limit {
+            if self.length + n as u64 > limit {
                 return Err(FetchError::TooLarge {
-                    from: from(),
-                    limit: expected.limit,
+                    from: path.display().to_string(),
+                    limit,
                 });
             }
             self.write(&buffer[..n])?;
@@ -281,23 +298,8 @@ impl Part {
         let read = self.file.rewind();
         let read = read.and_then(|()| Sha256::of_reader(&mut self.file));
         let (sum, size) = read.map_err(FetchError::io("read", &self.path))?;
-        match expected {
-            Expected {
-                size: Some(wanted), ..
-            } if *wanted != size => Err(FetchError::WrongSize {
-                from,
-                wanted: *wanted,
-                found: size,
-            }),
-            Expected {
-                sum: Some(wanted), ..
-            } if *wanted != sum => Err(FetchError::WrongSum {
-                from,
-                wanted: *wanted,
-                found: sum,
-            }),
-            _ => Ok(Checked { sum, size }),
-        }
+        expected.compare(sum, size, from)?;
+        Ok(Checked { sum, size })
     }
 
     /// A reader over the whole file.

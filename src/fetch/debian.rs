@@ -371,22 +371,9 @@ impl Found {
 /// Refuses what is known to be wrong before it is downloaded.
 fn check_listed(package: &DebianPackage, listed: &Listed, expected: &Expected) -> Result<(), FetchError> {
     let from = package.to_string();
-    match *expected {
-        Expected {
-            size: Some(wanted), ..
-        } if wanted != listed.size => Err(FetchError::WrongSize {
-            from,
-            wanted,
-            found: listed.size,
-        }),
-        Expected {
-            sum: Some(wanted), ..
-        } if wanted != listed.sum => Err(FetchError::WrongSum {
-            from,
-            wanted,
-            found: listed.sum,
-        }),
-        Expected { limit, .. } if listed.size > limit => Err(FetchError::TooLarge { from, limit }),
+    expected.compare(listed.sum, listed.size, from.clone())?;
+    match expected.limit {
+        limit if listed.size > limit => Err(FetchError::TooLarge { from, limit }),
         _ => Ok(()),
     }
 }

@@ -58,7 +58,7 @@ pub enum FetchError {
     },
 
     /// The bytes are not those that were asked for.
-    #[error("`{from}` is not the file that was asked for: its sha256 is {found}, not {wanted}")]
+    #[error("`{from}` is not the file that was asked for: its sha256 is {found}, not {wanted}{}", other_size(*size, *wanted_size))]
     #[diagnostic(help(
         "upstream replaced the file, or somebody changed it on the way: find out which; to take the new one, remove the old entry from tcforge.lock and run `tcforge update`"
     ))]
@@ -69,18 +69,20 @@ pub enum FetchError {
         wanted: Sha256,
         /// Their sum.
         found: Sha256,
+        /// How many they are.
+        size: u64,
+        /// How many the lock says.
+        wanted_size: Option<u64>,
     },
-    /// The file has another size than the lock says.
-    #[error("`{from}` has {found} bytes, not {wanted}")]
-    #[diagnostic(help(
-        "upstream replaced the file, or the lock is wrong: find out which; to take the new one, remove the old entry from tcforge.lock and run `tcforge update`"
-    ))]
+    /// The file has the sum that the lock says, and another size.
+    #[error("`{from}` has {found} bytes, not {wanted}, and the right sha256")]
+    #[diagnostic(help("the lock is wrong: correct the size in tcforge.lock"))]
     WrongSize {
         /// Where it is.
         from: String,
         /// The size in the lock.
         wanted: u64,
-        /// The size it has, or that its server says it has.
+        /// The size that it has.
         found: u64,
     },
     /// More bytes come than a file may have.
@@ -353,6 +355,14 @@ impl FetchError {
                 | Self::Integrity { .. }
                 | Self::Io { .. }
         )
+    }
+}
+
+/// What is said besides of a file that has another sum.
+fn other_size(size: u64, wanted: Option<u64>) -> String {
+    match wanted.filter(|&wanted| wanted != size) {
+        Some(wanted) => format!(" ({size} bytes, not {wanted})"),
+        None => String::new(),
     }
 }
 

@@ -214,21 +214,16 @@ impl Http {
         let mut response = self.send(job.url, request)?;
         self.accept(job, part, &response)?;
         let resumed = part.length() > 0;
-        self.limit_announced(job, part.length(), &response)?;
         let start = part.length();
+        let announced = self.announced(job, start, &response)?;
         job.task.set_position(start);
-        self.receive(
-            job.url,
-            size.unwrap_or(limit),
-            start,
-            &mut response,
-            &mut |bytes| {
-                part.write(bytes)?;
-                job.task.set_position(part.length());
-                Ok(())
-            },
-        )?;
-        match size {
+        let most = announced.or(size).unwrap_or(limit);
+        self.receive(job.url, most, start, &mut response, &mut |bytes| {
+            part.write(bytes)?;
+            job.task.set_position(part.length());
+            Ok(())
+        })?;
+        match announced.or(size) {
             Some(size) if part.length() < size => Err(passing(FetchError::Cut {
                 url: shown(job.url),
                 got: part.length(),
@@ -260,35 +255,29 @@ impl Http {
         }
     }
 
-    /// Refuses a body that is announced with a wrong length, before it is read.
-    fn limit_announced(&self, job: &Job, start: u64, response: &Response) -> Result<(), Failure> {
+    /// How long the file will be, in bytes, if the answer says so. One of another size
+    /// than the lock's is read nevertheless, because who looks into it wants its sum;
+    /// one that is too large is refused.
+    fn announced(&self, job: &Job, start: u64, response: &Response) -> Result<Option<u64>, Failure> {
         let from = || shown(job.url);
         let Some(length) = response.content_length() else {
             let bounded =
                 response.version() == Version::HTTP_2 || response.headers().contains_key(TRANSFER_ENCODING);
             return match job.expected.sum {
                 None if !bounded => Err(FetchError::NoLength { url: from() }.into()),
-                _ => Ok(()),
+                _ => Ok(None),
             };
         };
         let found = start.saturating_add(length);
-        match job.expected.size {
-            Some(wanted) if wanted != found => Err(FetchError::WrongSize {
-                from: from(),
-                wanted,
-                found,
-            }
-            .into()),
-            None if found > job.expected.limit => Err(FetchError::TooLarge {
-                from: from(),
-                limit: job.expected.limit,
-            }
-            .into()),
-            _ => {
-                job.task.set_total(found);
-                Ok(())
-            }
+        let limit = match job.expected.size {
+            Some(size) => size.max(self.network.largest_file),
+            None => job.expected.limit,
+        };
+        if found > limit {
+            return Err(FetchError::TooLarge { from: from(), limit }.into());
         }
+        job.task.set_total(found);
+        Ok(Some(found))
     }
 
     fn send(&self, url: &Url, request: RequestBuilder) -> Result<Response, Failure> {

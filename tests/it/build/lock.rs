@@ -76,22 +76,27 @@ fn a_file_that_differs_stops_the_build_with_both_sums() {
 fn a_mirror_with_another_file_is_passed_over_with_both_sums() {
     let world = World::with_tool(&archive());
     world.settings("recipes/network.toml", &[("attempts = 5", "attempts = 1")]);
-    let other = tar_gz(&[("bin/tool", 0o755, b"#!/bin/SH\n")]);
-    assert_eq!(other.len(), archive().len(), "only the sum differs");
-    let mirror = Mirror::of(BTreeMap::from([("/tool.tar.gz".to_owned(), other.clone())]));
-    let run = world.run(&["build", "--mirror", &mirror.url()]);
-    let (found, wanted) = (
-        tcforge::digest::Sha256::of(&other),
-        tcforge::digest::Sha256::of(&archive()),
-    );
-    let note = format!(
-        "      note tool.tar.gz: `{}/tool.tar.gz` is not the file that was asked for: its sha256 is {found}, not \
-         {wanted}\n",
-        mirror.url()
-    );
-    assert!(run.stderr.contains(&note), "{}", run.stderr);
-    assert_eq!(run.code, Some(1));
-    world.assert_nothing_left();
+    let wanted = tcforge::digest::Sha256::of(&archive());
+    let same_size = tar_gz(&[("bin/tool", 0o755, b"#!/bin/SH\n")]);
+    assert_eq!(same_size.len(), archive().len(), "only the sum differs");
+    let (shorter, longer) = (b"gone".to_vec(), [archive(), archive()].concat());
+    for other in [same_size, shorter, longer] {
+        let mirror = Mirror::of(BTreeMap::from([("/tool.tar.gz".to_owned(), other.clone())]));
+        let run = world.run(&["build", "--mirror", &mirror.url()]);
+        let sizes = match (other.len(), archive().len()) {
+            (found, wanted) if found == wanted => String::new(),
+            (found, wanted) => format!(" ({found} bytes, not {wanted})"),
+        };
+        let note = format!(
+            "      note tool.tar.gz: `{}/tool.tar.gz` is not the file that was asked for: its sha256 is {}, not \
+             {wanted}{sizes}\n",
+            mirror.url(),
+            tcforge::digest::Sha256::of(&other),
+        );
+        assert!(run.stderr.contains(&note), "{}", run.stderr);
+        assert_eq!(run.code, Some(1));
+        world.assert_nothing_left();
+    }
 }
 
 #[test]
@@ -181,9 +186,8 @@ fn the_first_fetch_writes_a_size_that_was_missing_and_the_next_compares_it() {
         &format!("size = {wrong}"),
     );
     world.run(&["fetch"]).failed(&format!(
-        "error: `https://upstream.invalid/tool.tar.gz` has {right} bytes, not {wrong}\nhint: upstream replaced the file, \
-         or the lock is wrong: find out which; to take the new one, remove the old entry from tcforge.lock and run \
-         `tcforge update`\n"
+        "error: `https://upstream.invalid/tool.tar.gz` has {right} bytes, not {wrong}, and the \
+         right sha256\nhint: the lock is wrong: correct the size in tcforge.lock\n"
     ));
 }
 

@@ -463,9 +463,9 @@ fn local_files_are_checked_like_all_others() {
         (wanted(&origin, Some(4), b"other"), |error| {
             matches!(
                 error,
-                FetchError::WrongSize {
-                    wanted: 4,
-                    found: 5,
+                FetchError::WrongSum {
+                    wanted_size: Some(4),
+                    size: 5,
                     ..
                 }
             )

@@ -68,9 +68,9 @@ fn what_cannot_pass_is_not_tried_again() {
             |error| {
                 matches!(
                     error,
-                    FetchError::WrongSize {
-                        wanted: 100_000,
-                        found: 100_004,
+                    FetchError::WrongSum {
+                        wanted_size: Some(100_000),
+                        size: 100_004,
                         ..
                     }
                 )
@@ -84,13 +84,20 @@ fn what_cannot_pass_is_not_tried_again() {
             |error| {
                 matches!(
                     error,
-                    FetchError::WrongSize {
-                        wanted: 100_000,
-                        found: 5,
+                    FetchError::WrongSum {
+                        wanted_size: Some(100_000),
+                        size: 5,
                         ..
                     }
                 )
             },
+            1,
+            false,
+        ),
+        (
+            "an announced length beyond the largest file",
+            vec![Reply::Raw(Reply::promising(1 << 21, b"some"))],
+            |error| matches!(error, FetchError::TooLarge { limit: 1_048_576, .. }),
             1,
             false,
         ),
