@@ -24,8 +24,34 @@ STOP_TIMEOUT={{ with.stop_timeout | default(180) }}
 STATE=/var/lib/faasd
 SHIPPED={{ with.config | default("/usr/local/etc/faasd") | sh }}
 
+# A proxy that was asked too early (see answers) never answers again.
+TRIES=3
+
+# Where the gateway's container is, as faasd tells the functions.
+gateway_address() {
+    sed -n 's/^[[:space:]]*\([0-9.]\{1,\}\)[[:space:]]\{1,\}gateway[[:space:]]*$/\1/p' \
+        "$STATE/hosts" 2>/dev/null | tail -n 1
+}
+
+gateway_answers() {
+    address=$(gateway_address)
+    [ -n "$address" ] && answers_http "http://$address:8080/healthz"
+}
+
+# faasd's proxy ends for good at the first connection that the gateway does not take
+# (pkg/proxy.go: Start returns), and it listens as soon as the container is there. So
+# that it is asked only when the gateway itself answers.
 answers() {
-    answers_http "$ANSWER"
+    gateway_answers && answers_http "$ANSWER"
+}
+
+nobody_answers() {
+    ! answers_http "$ANSWER"
+}
+
+# Somebody else, say an editor's open page, may have asked too early.
+hopeless() {
+    gateway_answers && nobody_answers && grep -q "nable to dial.* $address:8080" "$LOG"
 }
 
 # full_name IMAGE: as containerd keeps it.
@@ -105,6 +131,9 @@ prepare() {
         [ -e "$STATE/$file" ] || cp "$SHIPPED/$file.orig" "$STATE/$file" || return 1
     done
     remove_containers
+    # faasd writes it anew, and until then it tells where the last gateway was. In
+    # place, because functions have it mounted.
+    : >"$STATE/hosts"
 }
 
 # It looks for its hosts file here and there: both must be this directory.

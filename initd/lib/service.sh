@@ -10,6 +10,8 @@
 #   prepare    makes what the daemon needs (quick; one at a time)
 #   ready      runs once it answers
 #   ended      runs after a stop
+#   hopeless   succeeds if the daemon lives, and will never answer
+#   nobody_answers  succeeds if nothing is in the daemon's place
 # and ends with: service "$@"
 #
 # /etc/default/NAME is read last: TIMEOUT, STOP_TIMEOUT, LOG_INTERVAL (seconds),
@@ -31,7 +33,7 @@ LOG_LIMIT=1048576
 LOG_INTERVAL=60
 TIMEOUT={{ with.timeout | default(120) }}
 STOP_TIMEOUT={{ with.stop_timeout | default(30) }}
-# How often a daemon that ends by itself before it answers is started.
+# How often a daemon that ends before it answers, or is hopeless, is started.
 TRIES=1
 
 # shellcheck disable=SC2317 # a service replaces those that it has use for
@@ -40,6 +42,8 @@ TRIES=1
     prepare() { :; }
     ready() { :; }
     ended() { :; }
+    hopeless() { false; }
+    nobody_answers() { ! answers; }
 }
 
 say() {
@@ -223,12 +227,16 @@ start_again() {
     unlock
 }
 
-nobody_answers() {
-    ! answers
+answers_or_ended() {
+    answers || ! daemon_pid >/dev/null || end_hopeless
 }
 
-answers_or_ended() {
-    answers || ! daemon_pid >/dev/null
+end_hopeless() {
+    hopeless || return 1
+    say "will not answer any more: ends it"
+    lock
+    ! pid=$(daemon_pid) || end_daemon "$pid"
+    unlock
 }
 
 await_answer() {
@@ -277,16 +285,21 @@ gone() {
     ! same_process "$1" "$2"
 }
 
+# end_daemon PID
+end_daemon() {
+    read -r since <"$SINCE_FILE"
+    kill -TERM "$1"
+    wait_for "$STOP_TIMEOUT" gone "$1" "$since" || {
+        warn "did not end within $STOP_TIMEOUT seconds: killing it"
+        kill -KILL "-$1" 2>/dev/null || kill -KILL "$1"
+        wait_for 10 gone "$1" "$since" || die "pid $1 cannot be killed"
+    }
+}
+
 stop() {
     lock
     if pid=$(daemon_pid); then
-        read -r since <"$SINCE_FILE"
-        kill -TERM "$pid"
-        wait_for "$STOP_TIMEOUT" gone "$pid" "$since" || {
-            warn "did not end within $STOP_TIMEOUT seconds: killing it"
-            kill -KILL "-$pid" 2>/dev/null || kill -KILL "$pid"
-            wait_for 10 gone "$pid" "$since" || die "pid $pid cannot be killed"
-        }
+        end_daemon "$pid"
         say "stopped"
     else
         say "is not running"

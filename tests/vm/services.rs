@@ -47,6 +47,7 @@ fn are_managed(image: &Image) {
     secrets_are_made(&mut booted);
     images_are_imported(&mut booted);
     left_containers_are_removed(&mut booted);
+    one_who_asks_too_early_does_no_harm(&mut booted);
     the_providers_port_is_closed(&mut booted);
     booted.guest.power_off(SCRIPT).unwrap();
 }
@@ -222,6 +223,19 @@ fn left_containers_are_removed(booted: &mut Booted) {
     assert_eq!(booted.sh("ctr -n openfaas-fn containers ls -q"), "function\n");
     service(booted, "faasd restart", 0);
     assert_eq!(booted.sh("ctr -n openfaas containers ls -q"), "");
+}
+
+/// faasd's proxy ends for good if it is asked before the gateway is up. The script
+/// does not do so; somebody else may.
+fn one_who_asks_too_early_does_no_harm(booted: &mut Booted) {
+    service(booted, "faasd stop", 0);
+    booted.sh("(until nc 127.0.0.1 8080 </dev/null; do :; done) >/dev/null 2>&1 &");
+    let output = booted.sh("/usr/local/etc/init.d/faasd start");
+    assert!(output.contains("will not answer any more"), "{output}");
+    service(booted, "faasd status", 0);
+    service(booted, "faasd stop", 0);
+    let output = booted.sh("/usr/local/etc/init.d/faasd start");
+    assert!(!output.contains("will not answer any more"), "{output}");
 }
 
 /// The provider cannot be told to listen on loopback alone.

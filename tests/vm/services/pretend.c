@@ -5,9 +5,11 @@
  * programs themselves. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -28,41 +30,93 @@ static void need(const char *path)
         die(path);
 }
 
+/* Reads a request and answers it. */
+static void answer(int peer)
+{
+    static const char ok[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nOK";
+    char request[4096];
+    size_t length = 0;
+    /* All of it: closing with something unread is a reset for the asker. */
+    while (length < sizeof request - 1) {
+        ssize_t count = read(peer, request + length, sizeof request - 1 - length);
+        if (count <= 0)
+            break;
+        length += count;
+        request[length] = 0;
+        if (strstr(request, "\r\n\r\n"))
+            break;
+    }
+    if (write(peer, ok, sizeof ok - 1) < 0)
+        perror("write");
+}
+
 /* Answers whoever connects, one after the other, without end. */
 static void serve(int listener)
 {
-    static const char ok[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nOK";
     for (;;) {
-        char request[4096];
-        size_t length = 0;
         int peer = accept(listener, NULL, NULL);
         if (peer < 0)
             continue;
-        /* All of it: closing with something unread is a reset for the asker. */
-        while (length < sizeof request - 1) {
-            ssize_t count = read(peer, request + length, sizeof request - 1 - length);
-            if (count <= 0)
-                break;
-            length += count;
-            request[length] = 0;
-            if (strstr(request, "\r\n\r\n"))
-                break;
-        }
-        if (write(peer, ok, sizeof ok - 1) < 0)
-            perror("write");
+        answer(peer);
         close(peer);
     }
 }
 
-static void serve_port(const char *host, int port)
+static struct sockaddr_in at(const char *host, int port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
-    int one = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
     inet_pton(AF_INET, host, &address.sin_addr);
+    return address;
+}
+
+static int listen_at(const char *host, int port)
+{
+    struct sockaddr_in address = at(host, port);
+    int one = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 16))
         die("listen");
-    serve(listener);
+    return listener;
+}
+
+static void serve_port(const char *host, int port)
+{
+    serve(listen_at(host, port));
+}
+
+/* Where the gateway's container would be. */
+#define GATEWAY "127.0.0.2"
+
+/* faasd's own weakness (pkg/proxy.go of 0.19.0): it listens before the gateway does,
+ * and for good no more once the gateway did not take a connection. */
+static void serve_gateway(void)
+{
+    struct sockaddr_in gateway = at(GATEWAY, 8080);
+    int listener = listen_at("127.0.0.1", 8080);
+    FILE *hosts = fopen("hosts", "w");
+    if (!hosts)
+        die("hosts");
+    fprintf(hosts, "\n127.0.0.1\tlocalhost\n10.62.0.1\tfaasd-provider\n\n%s\tgateway\n", GATEWAY);
+    fclose(hosts);
+    if (!fork()) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        close(listener);
+        sleep(2);
+        serve_port(GATEWAY, 8080);
+    }
+    for (;;) {
+        int peer = accept(listener, NULL, NULL), upstream = socket(AF_INET, SOCK_STREAM, 0);
+        if (connect(upstream, (struct sockaddr *)&gateway, sizeof gateway)) {
+            fprintf(stderr, "Unable to dial: %s:8080, error: refused\n", GATEWAY);
+            close(peer);
+            close(listener);
+            for (;;)
+                pause();
+        }
+        close(upstream);
+        answer(peer);
+        close(peer);
+    }
 }
 
 static struct sockaddr_un buildkit(void)
@@ -136,7 +190,7 @@ int main(int count, char **arguments)
         need("docker-compose.yaml");
         need("prometheus.yml");
         need("resolv.conf");
-        serve_port("127.0.0.1", 8080);
+        serve_gateway();
     } else if (!strcmp(name, "node") && strcmp(first, "-e")) {
         serve_editor(value(arguments, "--config"));
     }
