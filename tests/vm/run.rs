@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::appliance::{BOOT, Turn, images};
 
 fn run(args: &[&str]) -> Command {
@@ -96,14 +98,7 @@ fn no_machine_is_left_behind() {
 
     let mut child = run(&["--check", image]).stderr(Stdio::piped()).spawn().unwrap();
     wait_until(|| machines(image) > 0);
-    let pid = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     wait_until(|| machines(image) == 0);
 }
