@@ -24,9 +24,6 @@ STOP_TIMEOUT={{ with.stop_timeout | default(180) }}
 STATE=/var/lib/faasd
 SHIPPED={{ with.config | default("/usr/local/etc/faasd") | sh }}
 
-# A proxy that was asked too early (see answers) never answers again.
-TRIES=3
-
 # Where the gateway's container is, as faasd tells the functions.
 gateway_address() {
     sed -n 's/^[[:space:]]*\([0-9.]\{1,\}\)[[:space:]]\{1,\}gateway[[:space:]]*$/\1/p' \

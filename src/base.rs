@@ -8,9 +8,6 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use crate::project::{Project, ProjectError};
 use crate::stage::{Owner, TreePath};
 
-/// The data file of the base that extensions are made for.
-const FILE: &str = "recipes/base/tinycore-11.toml";
-
 /// A Tiny Core release as extensions see it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -122,6 +119,9 @@ fn numbers(version: &str) -> Vec<u32> {
 }
 
 impl Base {
+    /// The data file of the base that extensions are made for.
+    pub const FILE: &'static str = "recipes/base/tinycore-11.toml";
+
     /// The base of the built-in recipes: Tiny Core 11 x86_64.
     pub fn built_in() -> Result<Self, toml::de::Error> {
         Self::parse(include_str!("../recipes/base/tinycore-11.toml"))
@@ -129,7 +129,7 @@ impl Base {
 
     /// The base of a project, which may have a file of its own.
     pub fn load(project: &Project) -> Result<Self, ProjectError> {
-        project.read_toml(FILE)
+        project.read_toml(Self::FILE)
     }
 
     /// Parses the text of a base's file.

@@ -46,10 +46,22 @@ pub enum ProjectError {
     #[error("cannot {action} `{}`", path.display())]
     #[diagnostic(help("check its permissions and the disk, and that it is a plain text file"))]
     Io {
-        /// `read`, `write` or `lock`.
+        /// `read` or `write`.
         action: &'static str,
         /// Which file.
         path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The project could not be kept from others.
+    #[error("cannot lock the project's folder `{}`", folder.display())]
+    #[diagnostic(help(
+        "check that you may read it; some network file systems can lock nothing: copy it elsewhere"
+    ))]
+    Hold {
+        /// Which.
+        folder: PathBuf,
         /// Why.
         #[source]
         source: io::Error,
@@ -182,9 +194,8 @@ impl Project {
             })?;
             Ok(folder)
         };
-        let error = |source| ProjectError::Io {
-            action: "lock",
-            path: self.folder.clone().unwrap_or_default(),
+        let error = |source| ProjectError::Hold {
+            folder: self.folder.clone().unwrap_or_default(),
             source,
         };
         let folder = self.folder.as_ref().map(hold).transpose().map_err(error)?;
@@ -201,16 +212,6 @@ impl Project {
     /// and the project's own together, sorted.
     pub fn files(&self, folder: &str) -> Result<BTreeSet<String>, ProjectError> {
         self.names(folder, Path::is_file, |entry| entry.as_file().is_some())
-    }
-
-    /// The data files in `folder` and in the folders below it, with their whole names.
-    pub fn all_files(&self, folder: &str) -> Result<BTreeSet<String>, ProjectError> {
-        let below = |name| format!("{folder}/{name}");
-        let mut all: BTreeSet<String> = self.files(folder)?.into_iter().map(below).collect();
-        for inner in self.folders(folder)? {
-            all.append(&mut self.all_files(&below(inner))?);
-        }
-        Ok(all)
     }
 
     fn names(

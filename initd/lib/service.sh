@@ -33,7 +33,7 @@ LOG_LIMIT=1048576
 LOG_INTERVAL=60
 TIMEOUT={{ with.timeout | default(120) }}
 STOP_TIMEOUT={{ with.stop_timeout | default(30) }}
-# How often a daemon that ends before it answers, or is hopeless, is started.
+# How often a daemon that ends by itself before it answers is started.
 TRIES=1
 
 # shellcheck disable=SC2317 # a service replaces those that it has use for
@@ -231,12 +231,16 @@ answers_or_ended() {
     answers || ! daemon_pid >/dev/null || end_hopeless
 }
 
+# It may be started once more then, but not without end.
 end_hopeless() {
-    hopeless || return 1
+    [ "$TRIES" -lt 3 ] || return 1
+    hopeless_pid=$(daemon_pid) && hopeless || return 1
     say "will not answer any more: ends it"
     lock
-    ! pid=$(daemon_pid) || end_daemon "$pid"
+    # Another start may have done so, and launched the next one.
+    [ "$(daemon_pid)" != "$hopeless_pid" ] || end_daemon "$hopeless_pid"
     unlock
+    TRIES=$((TRIES + 1))
 }
 
 await_answer() {

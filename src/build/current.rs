@@ -2,18 +2,17 @@
 //! materials carries one sum of all that it was made of, which goes with it from
 //! machine to machine, and is the same wherever the inputs are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use super::BuildError;
+use super::own::OwnFiles;
 use super::recipes::{Builder, UNLOCKED};
+use crate::base::Base;
 use crate::digest::Sha256;
-use crate::project::ProjectError;
 use crate::recipe::{Lock, Plan};
 use crate::tcz::side::{Info, Sbom};
-
-/// What is the same for all extensions: scripts, and the rules that a tree is held to.
-const SHARED: [&str; 2] = ["initd", "recipes/base"];
 
 /// An extension that is there already.
 #[derive(Debug)]
@@ -41,52 +40,48 @@ impl Standing {
 
 impl Builder<'_> {
     /// Whether an extension is what a build of the plan would make now, as far as it
-    /// tells: what was made elsewhere says its version and nothing more. A local file
-    /// that it was made with counts as right.
-    pub fn would_make(&self, plan: &Plan, standing: &Standing) -> Result<bool, ProjectError> {
+    /// tells: what was made elsewhere says its version and nothing more. So does what was
+    /// made with a local file, which nobody else has: it stays until a person removes it.
+    pub fn would_make(&self, plan: &Plan, standing: &Standing) -> Result<bool, BuildError> {
         if standing.version != plan.version {
             return Ok(false);
         }
-        Ok(match standing.inputs {
-            Some(inputs) => inputs == self.inputs(plan, standing.unlocked)?,
-            None => true,
-        })
+        match standing.inputs {
+            Some(inputs) if !standing.unlocked => Ok(inputs == self.inputs(plan)?),
+            _ => Ok(true),
+        }
     }
 
-    /// One sum of all that a plan's extension is made of, but for the upstream files if
-    /// some of them are `unlocked`.
-    pub(super) fn inputs(&self, plan: &Plan, unlocked: bool) -> Result<Sha256, ProjectError> {
+    /// The sum of [`Builder::inputs`], unless some are not known again.
+    pub(super) fn known_inputs(&self, plan: &Plan) -> Result<Option<Sha256>, BuildError> {
+        (!plan.is_unlocked()).then(|| self.inputs(plan)).transpose()
+    }
+
+    /// One sum of all that a plan's extension is made of. To be taken before the work
+    /// begins: who edits something meanwhile has it built again then, and not never.
+    fn inputs(&self, plan: &Plan) -> Result<Sha256, BuildError> {
+        let recipe = self.recipes.get(&plan.name).map(|recipe| recipe.source.text());
         let mut text = format!(
-            "tcforge {}\nchannel {}\ntime {:?}\n",
+            "tcforge {}\nchannel {}\ntime {:?}\nrecipe {}\nbase {}\n",
             env!("CARGO_PKG_VERSION"),
             plan.channel,
-            self.time
+            self.time,
+            Sha256::of(recipe.unwrap_or_default().as_bytes()),
+            Sha256::of(&self.project.read(Base::FILE)?),
         );
-        for name in self.data_files(plan)? {
-            let sum = Sha256::of(&self.project.read(&name)?);
-            text += &format!("file {name} {sum}\n");
+        let own = OwnFiles {
+            project: self.project,
+            plan,
+        };
+        for content in own.all()? {
+            let bytes = content.read_all().map_err(BuildError::Spool)?;
+            text += &format!("file {}\n", Sha256::of(&bytes));
         }
         for (name, needs) in self.needed_by(plan) {
             text += &format!("needs {name} {needs:?}\n");
         }
-        if !unlocked {
-            text += &sums(plan, self.lock);
-        }
+        text += &sums(plan, self.lock);
         Ok(Sha256::of(text.as_bytes()))
-    }
-
-    /// The recipe's files, those that it names elsewhere, and what all share.
-    fn data_files(&self, plan: &Plan) -> Result<BTreeSet<String>, ProjectError> {
-        let mut all = self.project.all_files(&format!("recipes/{}", plan.name))?;
-        for folder in SHARED {
-            all.append(&mut self.project.all_files(folder)?);
-        }
-        let files = plan.files.iter().map(|file| &file.from);
-        let templates = plan.services.iter().map(|service| &service.template);
-        for name in files.chain(templates).chain(&plan.installed) {
-            all.insert(plan.data_file(self.project, name)?);
-        }
-        Ok(all)
     }
 
     /// What an extension needs, and what that needs, and so on: its tree tells it.

@@ -206,6 +206,16 @@ fn files_of(file_name: &str, folder: &Path) -> Result<Vec<PathBuf>, BuildError> 
             files.push(path);
         }
     }
-    files.sort_by_key(|path| (path.extension().is_some_and(|end| end == "tcz"), path.clone()));
+    // The image behind what belongs to it; last what tells of which inputs it was made,
+    // so that it never stands beside an older image.
+    files.sort_by_key(|path| {
+        let ending = path.extension().and_then(|end| end.to_str());
+        let rank = match ending {
+            Some("tcz") => 1,
+            Some("json") => 2,
+            _ => 0,
+        };
+        (rank, path.clone())
+    });
     Ok(files)
 }

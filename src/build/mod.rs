@@ -6,6 +6,7 @@ mod current;
 mod elf;
 mod extension;
 mod folder;
+mod own;
 mod recipes;
 mod tree;
 

@@ -84,6 +84,8 @@ impl Builder<'_> {
     pub fn build(&self, plans: Vec<Plan>, out: &Path) -> Result<Outcome, BuildError> {
         let base = Base::load(self.project)?;
         let limits = Limits::load(self.project)?;
+        let inputs = plans.iter().map(|plan| self.known_inputs(plan));
+        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
         let sources = self.sources(&plans)?;
         fs::create_dir_all(out).map_err(|source| BuildError::make_folder(out, source))?;
         let scratch = Scratch::in_dir(out).map_err(|source| BuildError::write(out, source))?;
@@ -92,14 +94,14 @@ impl Builder<'_> {
             limits: &limits,
         };
         let failed = AtomicBool::new(false);
-        let parts: Vec<_> = plans.iter().zip(&sources).collect();
-        let results = pool::map(&parts, AT_ONCE, |(plan, sources)| {
+        let parts: Vec<_> = plans.iter().zip(&sources).zip(inputs).collect();
+        let results = pool::map(&parts, AT_ONCE, |((plan, sources), inputs)| {
             // All before the first that fails were begun, so that it is always the same.
             if failed.load(Ordering::Relaxed) {
                 return None;
             }
             let start = Instant::now();
-            let draft = self.draft(&composer, plan, sources);
+            let draft = self.draft(&composer, plan, sources, *inputs);
             let lookup = |name: &str| self.lookup(name);
             let made = draft.and_then(|draft| draft.make(&base, &lookup, scratch.path(), self.progress));
             failed.fetch_or(made.is_err(), Ordering::Relaxed);
@@ -150,7 +152,13 @@ impl Builder<'_> {
         Ok(sources)
     }
 
-    fn draft(&self, composer: &Composer<'_>, plan: &Plan, sources: &[Source]) -> Result<Draft, BuildError> {
+    fn draft(
+        &self,
+        composer: &Composer<'_>,
+        plan: &Plan,
+        sources: &[Source],
+        inputs: Option<Sha256>,
+    ) -> Result<Draft, BuildError> {
         let paths: Vec<_> = sources.iter().map(|source| source.path.clone()).collect();
         let upstream = plan.assets.iter().zip(sources).map(|(asset, source)| Upstream {
             name: asset.name.clone(),
@@ -171,7 +179,7 @@ impl Builder<'_> {
                 .collect::<Result<_, _>>()?,
             license: plan.license.clone(),
             upstream: upstream.collect(),
-            inputs: Some(self.inputs(plan, plan.is_unlocked())?),
+            inputs,
             options: PackOptions {
                 block_size,
                 compression: Compression::new(plan.packing.compression),

@@ -1,22 +1,19 @@
 //! From a recipe's plan and its fetched files to the staged tree.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use super::own::OwnFiles;
 use super::{BuildError, elf};
 use crate::archive::{self, Format, Limits};
-use crate::initd::{self, Context};
 use crate::project::Project;
-use crate::recipe::{Plan, PlannedAsset, PlannedFile, Rule, place};
-use crate::stage::{Content, Node, Spool, Stage, StageError, TreePath, is_shared_library};
+use crate::recipe::{Plan, PlannedAsset, Rule, place};
+use crate::stage::{Node, Spool, Stage, StageError, TreePath, is_shared_library};
 
 /// Where users start services from.
 const INIT_D: &str = "usr/local/etc/init.d";
 /// Where the scripts are that run once after an extension is loaded.
 const INSTALLED: &str = "usr/local/tce.installed";
-/// The tce.installed script of an extension that needs nothing special.
-const INSTALLED_TEMPLATE: &str = "tce.installed.sh";
 
 /// What goes into every tree, whatever the recipe.
 pub(super) struct Composer<'a> {
@@ -32,9 +29,13 @@ impl Composer<'_> {
         for (asset, file) in plan.assets.iter().zip(files) {
             self.unpack(plan, asset, file, &mut stage)?;
         }
+        let own = OwnFiles {
+            project: self.project,
+            plan,
+        };
         for file in &plan.files {
-            let text = self.own_file(plan, file)?;
-            insert(plan, &mut stage, file.to.clone(), Node::file(text, file.mode))?;
+            let content = own.file(file)?;
+            insert(plan, &mut stage, file.to.clone(), Node::file(content, file.mode))?;
         }
         for link in &plan.links {
             insert(
@@ -45,20 +46,10 @@ impl Composer<'_> {
             )?;
         }
         for service in &plan.services {
-            let script = Script {
-                name: &service.name,
-                with: &service.with,
-                ..Script::of(plan)
-            };
-            let text = self.render(plan, &service.template, &script)?;
-            insert(
-                plan,
-                &mut stage,
-                below(INIT_D, &service.name),
-                Node::file(text, 0o755),
-            )?;
+            let path = below(INIT_D, &service.name);
+            insert(plan, &mut stage, path, Node::file(own.service(service)?, 0o755))?;
         }
-        self.add_installed(plan, &mut stage)?;
+        add_installed(&own, &mut stage)?;
         if stage.is_empty() {
             // tce-load takes an extension with one path in its upper two levels
             // for a meta extension; an image with none is no extension at all.
@@ -93,66 +84,24 @@ impl Composer<'_> {
             source,
         })
     }
-
-    fn own_file(&self, plan: &Plan, file: &PlannedFile) -> Result<Content, BuildError> {
-        if file.template {
-            return self.render(plan, &file.from, &Script::of(plan));
-        }
-        let name = plan.data_file(self.project, &file.from)?;
-        Ok(Content::bytes(self.project.read(&name)?))
-    }
-
-    /// The script that makes at load time what an image cannot hold: state
-    /// directories, the loader's index, the `/lib64` link.
-    fn add_installed(&self, plan: &Plan, stage: &mut Stage) -> Result<(), BuildError> {
-        let libraries = stage.file_paths().any(is_shared_library);
-        let lib64 = elf::any_asks_for_lib64(stage).map_err(BuildError::Spool)?;
-        let needed = plan.installed.is_some() || libraries || lib64;
-        if !needed && plan.persistent.is_empty() {
-            return Ok(());
-        }
-        let template = plan.installed.as_deref().unwrap_or(INSTALLED_TEMPLATE);
-        let with = BTreeMap::from([("lib64".to_owned(), toml::Value::Boolean(lib64))]);
-        let script = Script {
-            libraries,
-            with: &with,
-            ..Script::of(plan)
-        };
-        let text = self.render(plan, template, &script)?;
-        insert(plan, stage, below(INSTALLED, &plan.name), Node::file(text, 0o775))
-    }
-
-    fn render(&self, plan: &Plan, template: &str, script: &Script<'_>) -> Result<Content, BuildError> {
-        let persistent: Vec<_> = plan.persistent.iter().map(|path| format!("/{path}")).collect();
-        let context = Context {
-            name: script.name,
-            extension: &plan.name,
-            version: &plan.version,
-            persistent: &persistent,
-            libraries: script.libraries,
-            with: script.with,
-        };
-        let name = plan.data_file(self.project, template)?;
-        Ok(Content::bytes(initd::render(self.project, &name, &context)?))
-    }
 }
 
-/// What is special about one script of an extension.
-struct Script<'a> {
-    name: &'a str,
-    libraries: bool,
-    with: &'a BTreeMap<String, toml::Value>,
-}
-
-impl<'a> Script<'a> {
-    fn of(plan: &'a Plan) -> Self {
-        static NONE: BTreeMap<String, toml::Value> = BTreeMap::new();
-        Self {
-            name: &plan.name,
-            libraries: false,
-            with: &NONE,
-        }
+/// Adds the tce.installed script, if the extension needs one.
+fn add_installed(own: &OwnFiles<'_>, stage: &mut Stage) -> Result<(), BuildError> {
+    let plan = own.plan;
+    let libraries = stage.file_paths().any(is_shared_library);
+    let lib64 = elf::any_asks_for_lib64(stage).map_err(BuildError::Spool)?;
+    let needed = plan.installed.is_some() || libraries || lib64;
+    if !needed && plan.persistent.is_empty() {
+        return Ok(());
     }
+    let script = own.installed(libraries, lib64)?;
+    insert(
+        plan,
+        stage,
+        below(INSTALLED, &plan.name),
+        Node::file(script, 0o775),
+    )
 }
 
 /// A path made of parts that a recipe's checks have passed.

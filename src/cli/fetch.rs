@@ -6,7 +6,7 @@ use miette::IntoDiagnostic;
 use serde::Serialize;
 use tcforge::fetch::{Cached, Wanted};
 use tcforge::project::{LOCK_NAME, Project};
-use tcforge::recipe::Lock;
+use tcforge::recipe::{Lock, LockError};
 
 use super::args::FetchArgs;
 use super::terminal::{Terminal, count, human_size};
@@ -17,7 +17,7 @@ pub(crate) fn run(args: &FetchArgs, project: &Project, terminal: &Terminal) -> O
     let fetcher = selection::fetcher(&args.network, project)?;
     let wanted = selection::wanted(&selected)?;
     let cached = fetcher.fetch_all(&wanted, terminal)?;
-    record_sizes(&wanted, &cached, project, terminal)?;
+    record_sizes(&wanted, &cached, project, terminal);
     let size: u64 = cached.iter().map(|file| file.size).sum();
     if terminal.json {
         let rows: Vec<_> = wanted
@@ -47,31 +47,37 @@ pub(crate) fn run(args: &FetchArgs, project: &Project, terminal: &Terminal) -> O
 
 /// Writes sizes that the project's lock did not know to it, so that a later fetch
 /// compares them, too.
-fn record_sizes(
+fn record_sizes(wanted: &[Wanted], cached: &[Cached], project: &Project, terminal: &Terminal) {
+    if !project.owns(LOCK_NAME) || wanted.iter().all(|file| file.size.is_some()) {
+        return;
+    }
+    match learn_sizes(wanted, cached, project, terminal) {
+        Ok(0) => {}
+        Ok(learnt) => terminal.status(
+            "Recorded",
+            format!("the size of {} in {LOCK_NAME}", count(learnt, "file")),
+        ),
+        // The files are there and their sums right: that is what was asked for.
+        Err(error) => terminal.warning(format!("sizes were not recorded: {error}")),
+    }
+}
+
+/// How many there were.
+fn learn_sizes(
     wanted: &[Wanted],
     cached: &[Cached],
     project: &Project,
     terminal: &Terminal,
-) -> miette::Result<()> {
-    if !project.owns(LOCK_NAME) {
-        return Ok(());
-    }
+) -> Result<usize, LockError> {
     let _held = project.hold(terminal)?;
     // As it is now: the fetch may have taken long.
     let mut lock = Lock::load(project)?;
     let sizes = wanted.iter().zip(cached);
     let learnt = lock.learn_sizes(sizes.map(|(wanted, cached)| (&wanted.origin, cached.size)));
     if learnt > 0 {
-        match lock.save(project) {
-            Ok(()) => terminal.status(
-                "Recorded",
-                format!("the size of {} in {LOCK_NAME}", count(learnt, "file")),
-            ),
-            // The files are there and their sums right: that is what was asked for.
-            Err(error) => terminal.warning(format!("sizes were not recorded: {error}")),
-        }
+        lock.save(project)?;
     }
-    Ok(())
+    Ok(learnt)
 }
 
 #[derive(Serialize)]

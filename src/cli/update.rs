@@ -21,7 +21,8 @@ pub(crate) fn run(args: &UpdateArgs, project: &Project, terminal: &Terminal) -> 
             "an update has to ask upstream, and this is offline"
         ));
     }
-    let _held = project.hold(terminal)?;
+    let held = (!args.dry_run).then(|| project.hold(terminal));
+    let _held = held.transpose()?;
     let recipes = Recipes::load(project)?;
     let channels = Channels::load(project)?;
     let fetcher = selection::fetcher(&args.network, project)?;

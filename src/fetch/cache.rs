@@ -271,9 +271,6 @@ impl Part {
     /// Replaces the bytes with a file's.
     pub(super) fn copy_from(&mut self, path: &Path, expected: &Expected) -> Result<(), FetchError> {
         let mut source = File::open(path).map_err(FetchError::io("read", path))?;
-        let found = source.metadata().map_err(FetchError::io("read", path))?.len();
-        // One of another size is read nevertheless: who looks into it wants its sum.
-        let limit = expected.size.map_or(expected.limit, |size| size.max(found));
         self.begin(None)?;
         let mut buffer = vec![0; 1 << 16];
         loop {
@@ -282,10 +279,10 @@ impl Part {
                 return Ok(());
             }
             // A device or a growing file has no end that its size tells.
-            if self.length + n as u64 > limit {
+            if self.length + n as u64 > expected.limit {
                 return Err(FetchError::TooLarge {
                     from: path.display().to_string(),
-                    limit,
+                    limit: expected.limit,
                 });
             }
             self.write(&buffer[..n])?;

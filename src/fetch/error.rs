@@ -88,7 +88,7 @@ pub enum FetchError {
     /// More bytes come than a file may have.
     #[error("`{from}` is larger than {limit} bytes")]
     #[diagnostic(help(
-        "the limit is the lock's size, or else largest-file or largest-index in recipes/network.toml"
+        "the limit is largest-file or largest-index in recipes/network.toml, or a little more than twice the lock's size"
     ))]
     TooLarge {
         /// Where it is.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read};
+use std::ops::RangeInclusive;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -215,19 +216,18 @@ impl Http {
         self.accept(job, part, &response)?;
         let resumed = part.length() > 0;
         let start = part.length();
-        let announced = self.announced(job, start, &response)?;
+        let (least, most) = extent(job, start, &response)?.into_inner();
         job.task.set_position(start);
-        let most = announced.or(size).unwrap_or(limit);
         self.receive(job.url, most, start, &mut response, &mut |bytes| {
             part.write(bytes)?;
             job.task.set_position(part.length());
             Ok(())
         })?;
-        match announced.or(size) {
-            Some(size) if part.length() < size => Err(passing(FetchError::Cut {
+        match part.length() {
+            got if got < least => Err(passing(FetchError::Cut {
                 url: shown(job.url),
-                got: part.length(),
-                cause: format!("{size} bytes were expected"),
+                got,
+                cause: format!("{least} bytes were expected"),
             })),
             _ => Ok(resumed),
         }
@@ -253,31 +253,6 @@ impl Http {
             }
             _ => Err(self.refusal(job.url, response)),
         }
-    }
-
-    /// How long the file will be, in bytes, if the answer says so. One of another size
-    /// than the lock's is read nevertheless, because who looks into it wants its sum;
-    /// one that is too large is refused.
-    fn announced(&self, job: &Job, start: u64, response: &Response) -> Result<Option<u64>, Failure> {
-        let from = || shown(job.url);
-        let Some(length) = response.content_length() else {
-            let bounded =
-                response.version() == Version::HTTP_2 || response.headers().contains_key(TRANSFER_ENCODING);
-            return match job.expected.sum {
-                None if !bounded => Err(FetchError::NoLength { url: from() }.into()),
-                _ => Ok(None),
-            };
-        };
-        let found = start.saturating_add(length);
-        let limit = match job.expected.size {
-            Some(size) => size.max(self.network.largest_file),
-            None => job.expected.limit,
-        };
-        if found > limit {
-            return Err(FetchError::TooLarge { from: from(), limit }.into());
-        }
-        job.task.set_total(found);
-        Ok(Some(found))
     }
 
     fn send(&self, url: &Url, request: RequestBuilder) -> Result<Response, Failure> {
@@ -380,6 +355,29 @@ impl Http {
             });
         }
         FetchError::Request { url: shown, cause }.into()
+    }
+}
+
+/// How many bytes the file may have by the answer, with the `start` ones that were there
+/// before. One of another size than the lock's is read nevertheless, because who looks
+/// into it wants its sum; one that is too large is refused.
+fn extent(job: &Job, start: u64, response: &Response) -> Result<RangeInclusive<u64>, Failure> {
+    let (from, limit) = (|| shown(job.url), job.expected.limit);
+    let ends_by_itself =
+        response.version() == Version::HTTP_2 || response.headers().contains_key(TRANSFER_ENCODING);
+    match response.content_length() {
+        Some(length) => {
+            let found = start.saturating_add(length);
+            if found > limit {
+                return Err(FetchError::TooLarge { from: from(), limit }.into());
+            }
+            job.task.set_total(found);
+            Ok(found..=found)
+        }
+        None if ends_by_itself => Ok(0..=limit),
+        None if job.expected.sum.is_none() => Err(FetchError::NoLength { url: from() }.into()),
+        // It ends with the connection: what is too short was cut.
+        None => Ok(job.expected.size.unwrap_or(0)..=limit),
     }
 }
 

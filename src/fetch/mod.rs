@@ -240,7 +240,7 @@ impl Fetcher {
             expected: Expected {
                 sum: Some(wanted.sha256),
                 size: wanted.size,
-                limit: wanted.size.unwrap_or(self.http.network().largest_file),
+                limit: self.http.network().limit(wanted.size),
             },
             key: &key,
             lock: &lock,
@@ -488,6 +488,10 @@ impl Fetcher {
         for (url, access) in &archive.places {
             let job = errand.job(url, access, &errand.expected, attempts);
             downloaded = self.download(&job, part);
+            // A registry's error page, say, is no reason not to ask the next place.
+            if downloaded.is_ok() && errand.expected.size.is_some_and(|size| size != part.length()) {
+                downloaded = part.check(&errand.expected, &origin::shown(url)).and(downloaded);
+            }
             if downloaded.is_ok() {
                 break;
             }

@@ -37,7 +37,7 @@ pub struct Network {
     pub longest_wait: Duration,
     /// Redirects followed for one file.
     pub redirects: usize,
-    /// Bytes: the largest file of unknown size.
+    /// Bytes: the largest file that is taken.
     pub largest_file: u64,
     /// Bytes: the largest index.
     pub largest_index: u64,
@@ -48,7 +48,21 @@ pub struct Network {
     pub mirrors: Vec<Mirror>,
 }
 
+/// What is taken beyond twice a known size, in bytes: room for an error page in the place
+/// of a small file.
+const MARGIN: u64 = 1 << 20;
+
 impl Network {
+    /// How many bytes are taken of a file that should have `size`. Some more than those,
+    /// so that the sum of another one can be told; not any number, for a mirror may be
+    /// nobody's friend.
+    pub(super) fn limit(&self, size: Option<u64>) -> u64 {
+        size.map_or(self.largest_file, |size| {
+            let more = size.saturating_mul(2).saturating_add(MARGIN);
+            more.min(self.largest_file).max(size)
+        })
+    }
+
     /// Reads the project's settings. Fails if they cannot be read or understood.
     pub fn read(project: &Project) -> Result<Self, FetchError> {
         let text = project.read_text(FILE)?;

@@ -128,12 +128,12 @@ impl Supply<'_> {
             let builder = self.builder(channel);
             let mut missing = Vec::new();
             for plan in plans {
-                match Standing::find(&plan, out).filter(|_| !plan.is_unlocked()) {
-                    Some(standing) if builder.would_make(&plan, &standing)? => {
+                match self.taken(&builder, &plan, out)? {
+                    Some(standing) => {
                         let unlocked = standing.unlocked.then(|| file_name(&plan));
                         supplied.unlocked.extend(unlocked);
                     }
-                    _ => missing.push(plan),
+                    None => missing.push(plan),
                 }
             }
             if !missing.is_empty() {
@@ -141,6 +141,22 @@ impl Supply<'_> {
             }
         }
         Ok(supplied)
+    }
+
+    /// What is there of a plan, if it is as good as what would be built now.
+    fn taken(&self, builder: &Builder<'_>, plan: &Plan, out: &Path) -> Result<Option<Standing>, BuildError> {
+        let Some(standing) = Standing::find(plan, out).filter(|_| !plan.is_unlocked()) else {
+            return Ok(None);
+        };
+        if builder.would_make(plan, &standing)? {
+            return Ok(Some(standing));
+        }
+        self.progress.note(&format!(
+            "{}: what is there was made of another recipe, other scripts or upstream files, for another time, or by another \
+             tcforge; it is built again",
+            file_name(plan)
+        ));
+        Ok(None)
     }
 
     fn builder<'a>(&'a self, channel: &'a Channel) -> Builder<'a> {

@@ -657,6 +657,11 @@ fn a_local_file_takes_the_place_of_one_that_the_lock_does_not_know() {
     let again = run(&[]).stderr;
     assert!(again.contains(UNLOCKED) && !again.contains("Built"), "{again}");
 
+    // Nobody else has the file, so that what was made of it stays.
+    world.edit("project/recipes/helper/recipe.toml", "one thing", "two things");
+    let edited = run(&[]).stderr;
+    assert!(edited.contains(UNLOCKED) && !edited.contains("Built"), "{edited}");
+
     // Another file of the same name is another extension.
     world.write("project/mine", "#!/bin/sh\necho other\n");
     let other = run(&["--file", "helper=mine"]).stderr;
@@ -710,6 +715,18 @@ fn what_is_there_is_built_again_when_what_it_is_made_of_changed() {
     // The time that is asked for.
     assert_eq!(built(Some("1600000000")), both);
     assert_eq!(built(Some("1600000000")), None);
+    assert_eq!(built(None), both);
+
+    // What others alone have.
+    world.settings("initd/faasd.sh", &[]);
+    let script = world.read("project/initd/faasd.sh");
+    world.write("project/initd/faasd.sh", script + "# Edited.\n");
+    world.write("project/recipes/helper/.recipe.toml.swp", "an editor's");
+    assert_eq!(built(None), None);
+    // And what all have.
+    world.settings("initd/tce.installed.sh", &[]);
+    let script = world.read("project/initd/tce.installed.sh");
+    world.write("project/initd/tce.installed.sh", script + "# Edited.\n");
     assert_eq!(built(None), both);
 
     // What somebody else made tells its version alone.

@@ -141,6 +141,10 @@ fn fetch(request: &Request<'_>, origin: &Origin, md5: Option<&str>) -> Result<Ca
         let _held = request.project.hold(request.progress)?;
         // As it is now: the fetch may have taken long.
         let mut lock = Lock::load(request.project)?;
+        if lock.find(origin).is_some() {
+            // Another run was quicker, and this one is held to what that one recorded.
+            return fetch(request, origin, md5);
+        }
         lock.insert(LockedFile {
             name: origin.file_name(),
             url: origin.clone(),

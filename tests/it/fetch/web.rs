@@ -104,7 +104,21 @@ fn what_cannot_pass_is_not_tried_again() {
         (
             "more bytes than there should be, unannounced",
             vec![chunked(&longer)],
-            |error| matches!(error, FetchError::TooLarge { limit: 100_000, .. }),
+            |error| matches!(error, FetchError::WrongSum { size: 100_004, .. }),
+            1,
+            false,
+        ),
+        (
+            "fewer bytes than there should be, unannounced",
+            vec![chunked(&body[..5])],
+            |error| matches!(error, FetchError::WrongSum { size: 5, .. }),
+            1,
+            false,
+        ),
+        (
+            "far more bytes than there should be, unannounced",
+            vec![chunked(&vec![7; 1_048_577])],
+            |error| matches!(error, FetchError::TooLarge { limit: 1_048_576, .. }),
             1,
             false,
         ),

@@ -379,15 +379,14 @@ fn a_daemon_that_misbehaves_is_told_of() {
     });
 }
 
-/// The editor ends by itself if it takes long to load, and does not the next time;
-/// faasd may have to be ended.
+/// The editor ends by itself if it takes long to load, and does not the next time.
 #[test]
 fn one_that_ends_may_be_started_again() {
     each(|of, machine, at| {
         let name = of.script.name;
         machine.write(&format!("/etc/fake/{}", of.program), "dies-once");
         let outcome = service(machine, &format!("{name} start"));
-        if ["vscodeonline", "faasd"].contains(&name) {
+        if name == "vscodeonline" {
             let told = ["starts it once more (2 of 3)", "and answers"];
             expect(&outcome, 0, &told, &at("the second time"));
             expect(
