@@ -488,13 +488,15 @@ impl Fetcher {
         for (url, access) in &archive.places {
             let job = errand.job(url, access, &errand.expected, attempts);
             downloaded = self.download(&job, part);
-            // A registry's error page, say, is no reason not to ask the next place.
-            if downloaded.is_ok() && errand.expected.size.is_some_and(|size| size != part.length()) {
-                downloaded = part.check(&errand.expected, &origin::shown(url)).and(downloaded);
+            if downloaded.is_err() {
+                continue;
             }
-            if downloaded.is_ok() {
+            if errand.expected.size.is_none_or(|size| size == part.length()) {
                 break;
             }
+            // A page, say, that a registry has to show. The next place does not go on from it.
+            downloaded = part.check(&errand.expected, &origin::shown(url)).and(downloaded);
+            part.begin(None)?;
         }
         let Filled {
             resumed, expected, ..

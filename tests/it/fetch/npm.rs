@@ -115,6 +115,28 @@ fn an_archive_is_gone_on_with_after_a_cut() {
     assert_eq!(asked, [0, body().len() / 2]);
 }
 
+/// A registry that stands in for another is asked for the archive first, and may have a
+/// page to say instead.
+#[test]
+fn a_page_in_the_place_of_an_archive_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = Server::new(|_, _| Reply::Good(body()));
+    let told = archive.url("/tool.tgz").replace("127.0.0.1", "localhost");
+    let manifest = json!({"dist": {"tarball": told, "integrity": INTEGRITY}});
+    let server = Server::new(move |_, request| match request.target.as_str() {
+        "/npm/@scope/tool/-/tool.tgz" => Reply::Good(b"<h1>Welcome</h1>".to_vec()),
+        _ => Reply::Whole(manifest.to_string().into()),
+    });
+    let url = server.url("/npm/");
+    let environment = [("PATH", "/nowhere"), ("npm_config_registry", url.as_str())];
+    let tool = wanted("npm:@scope/tool@1.0.0", &body());
+    assert_eq!(
+        said(folder.path(), &tool, &environment),
+        format!("done {}", Sha256::of(&body()))
+    );
+    assert_eq!((server.requests().len(), archive.requests().len()), (2, 1));
+}
+
 /// A machine without npm, with settings in the user's file.
 fn machine(npmrc: &str) -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
