@@ -192,7 +192,7 @@ impl Machine {
             up, "up\n",
             "cannot make namespaces: allow them to users (sysctl kernel.unprivileged_userns_clone=1, \
              kernel.apparmor_restrict_unprivileged_userns=0), or run the tests as root, in a container \
-             with --privileged"
+             with --privileged; a plain chroot may make none, a pivot_root into the same folder may"
         );
         Self {
             root,
