@@ -52,7 +52,8 @@ impl Builder<'_> {
         }
     }
 
-    /// The sum of [`Builder::inputs`], unless some are not known again.
+    /// The sum of what a plan's extension is made of; `None` with local files, which
+    /// are nowhere else.
     pub(super) fn known_inputs(&self, plan: &Plan) -> Result<Option<Sha256>, BuildError> {
         (!plan.is_unlocked()).then(|| self.inputs(plan)).transpose()
     }
