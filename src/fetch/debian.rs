@@ -372,9 +372,10 @@ impl Found {
 fn check_listed(package: &DebianPackage, listed: &Listed, expected: &Expected) -> Result<(), FetchError> {
     let from = package.to_string();
     expected.compare(listed.sum, listed.size, from.clone())?;
-    match expected.limit {
-        limit if listed.size > limit => Err(FetchError::TooLarge { from, limit }),
-        _ => Ok(()),
+    let limit = expected.limit;
+    match listed.size > limit {
+        true => Err(FetchError::TooLarge { from, limit }),
+        false => Ok(()),
     }
 }
 

@@ -97,20 +97,13 @@ fn an_npm_archive_that_its_registry_does_not_vouch_for_is_refused() {
 
 #[test]
 fn an_archive_is_gone_on_with_after_a_cut() {
-    let folder = tempfile::tempdir().unwrap();
     let archive = Server::new(|_, request| match request.from() {
         0 => Reply::cut(&body()),
         _ => Reply::Good(body()),
     });
     let manifest = json!({"dist": {"tarball": archive.url("/tool.tgz"), "integrity": INTEGRITY}});
     let server = Server::new(move |_, _| Reply::Whole(manifest.to_string().into()));
-    let url = server.url("/npm/");
-    let environment = [("PATH", "/nowhere"), ("npm_config_registry", url.as_str())];
-    let tool = wanted("npm:@scope/tool@1.0.0", &body());
-    assert_eq!(
-        said(folder.path(), &tool, &environment),
-        format!("done {}", Sha256::of(&body()))
-    );
+    assert_eq!(said_with(&server), done());
     let asked: Vec<usize> = archive.requests().iter().map(Request::from).collect();
     assert_eq!(asked, [0, body().len() / 2]);
 }
@@ -119,7 +112,6 @@ fn an_archive_is_gone_on_with_after_a_cut() {
 /// page to say instead.
 #[test]
 fn a_page_in_the_place_of_an_archive_is_passed_over() {
-    let folder = tempfile::tempdir().unwrap();
     let archive = Server::new(|_, _| Reply::Good(body()));
     let told = archive.url("/tool.tgz").replace("127.0.0.1", "localhost");
     let manifest = json!({"dist": {"tarball": told, "integrity": INTEGRITY}});
@@ -127,14 +119,16 @@ fn a_page_in_the_place_of_an_archive_is_passed_over() {
         "/npm/@scope/tool/-/tool.tgz" => Reply::Good(b"<h1>Welcome</h1>".to_vec()),
         _ => Reply::Whole(manifest.to_string().into()),
     });
-    let url = server.url("/npm/");
-    let environment = [("PATH", "/nowhere"), ("npm_config_registry", url.as_str())];
-    let tool = wanted("npm:@scope/tool@1.0.0", &body());
-    assert_eq!(
-        said(folder.path(), &tool, &environment),
-        format!("done {}", Sha256::of(&body()))
-    );
+    assert_eq!(said_with(&server), done());
     assert_eq!((server.requests().len(), archive.requests().len()), (2, 1));
+}
+
+/// What a fetch of the tool comes to on a machine without npm, with that registry.
+fn said_with(registry: &Server) -> String {
+    let cache = tempfile::tempdir().unwrap();
+    let url = registry.url("/npm/");
+    let environment = [("PATH", "/nowhere"), ("npm_config_registry", url.as_str())];
+    said(cache.path(), &tool(), &environment)
 }
 
 /// A machine without npm, with settings in the user's file.
