@@ -19,13 +19,15 @@ pub enum Accelerator {
 }
 
 impl Accelerator {
-    /// KVM where it works. That there is a /dev/kvm does not say so (a virtual
-    /// machine may have one that fails): a machine of one instruction tells.
+    /// KVM where it works. That there is a /dev/kvm does not say so: a virtual
+    /// machine may have one that fails, which a machine of one instruction tells,
+    /// or one that runs that machine and hangs Linux, which the processor's flags
+    /// tell.
     pub fn of_this_machine() -> Self {
         static FOUND: OnceLock<Accelerator> = OnceLock::new();
         *FOUND.get_or_init(|| {
             let there = OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
-            match there && runs("-accel kvm -cpu host").unwrap_or(false) {
+            match there && virtualizes() && runs("-accel kvm -cpu host").unwrap_or(false) {
                 true => Self::Kvm,
                 false => Self::Tcg,
             }
@@ -48,6 +50,23 @@ impl Accelerator {
             Self::Tcg => "TCG (no working KVM here: ten to twenty times as slow)",
         }
     }
+}
+
+/// Whether this machine's processor says that it can run machines.
+fn virtualizes() -> bool {
+    fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| has_virtualization(&text))
+}
+
+/// Whether /proc/cpuinfo's flags have Intel's or AMD's virtualization. A host
+/// that has neither may still have a KVM of its own making (pvm); with such a
+/// one Linux was seen never to get past its decompressor.
+fn has_virtualization(cpuinfo: &str) -> bool {
+    cpuinfo
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(name, _)| name.trim() == "flags")
+        .flat_map(|(_, flags)| flags.split_whitespace())
+        .any(|flag| matches!(flag, "vmx" | "svm"))
 }
 
 /// A boot sector that ends the machine: `mov al, 16; out 0xf4, al`.
@@ -95,6 +114,19 @@ fn runs(arguments: &str) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_processor_s_flags_tell_of_virtualization() {
+        for (cpuinfo, has) in [
+            ("processor\t: 0\nflags\t\t: fpu vme svm sse\n", true),
+            ("flags\t\t: vmx\n", true),
+            // The flags of a virtual machine, and other lines that name one.
+            ("flags\t\t: fpu svm_lock hypervisor\nvmx flags\t: vnmi\n", false),
+            ("", false),
+        ] {
+            assert_eq!(has_virtualization(cpuinfo), has, "{cpuinfo}");
+        }
+    }
 
     #[test]
     fn what_runs_is_told_from_what_does_not() {
