@@ -33,6 +33,7 @@ pub mod project;
 pub mod recipe;
 pub mod scratch;
 pub mod stage;
+pub mod state;
 pub mod tcz;
 pub mod update;
 pub mod vm;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use tcforge::image::appliance::DEFAULT_APPLIANCE;
+use tcforge::vm::ACCELERATOR;
 
 /// Turn an ordinary Linux host into a source of Tiny Core Linux extensions and appliances.
 #[derive(Debug, Parser)]
@@ -277,6 +278,9 @@ pub(crate) struct RunArgs {
     /// Start it by UEFI instead of by BIOS
     #[arg(long)]
     pub(crate) uefi: bool,
+    /// Who runs its instructions: the processor, or QEMU by emulation [default: KVM where it works]
+    #[arg(long, value_name = "WHO", env = ACCELERATOR)]
+    pub(crate) accelerator: Option<AcceleratorChoice>,
     /// MiB of memory
     #[arg(long, value_name = "MIB", default_value_t = 2048)]
     pub(crate) memory: u32,
@@ -309,6 +313,14 @@ pub(crate) enum BootChoice {
     Disk,
     /// A USB stick
     Usb,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AcceleratorChoice {
+    /// The processor
+    Kvm,
+    /// Emulation, ten to twenty times as slow
+    Tcg,
 }
 
 #[derive(Debug, Subcommand)]

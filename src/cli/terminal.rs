@@ -159,6 +159,39 @@ impl Terminal {
     }
 }
 
+/// One line that says what is waited for, and changes in its place.
+pub(crate) struct Waiting(ProgressBar);
+
+impl Terminal {
+    /// A line at the end of what is said, for as long as it lives.
+    pub(crate) fn waiting(&self) -> Waiting {
+        let style = ProgressStyle::with_template("{prefix:>10} {spinner} {wide_msg}");
+        let bar = ProgressBar::new_spinner().with_prefix("Waiting");
+        Waiting(
+            self.bars
+                .add(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))),
+        )
+    }
+}
+
+impl Waiting {
+    /// Whether anybody sees it.
+    pub(crate) fn shows(&self) -> bool {
+        !self.0.is_hidden()
+    }
+
+    pub(crate) fn set(&self, text: impl Display) {
+        self.0.set_message(harmless(text));
+        self.0.tick();
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 fn wants_color(choice: ColorChoice, is_terminal: bool) -> bool {
     match choice {
         ColorChoice::Always => true,

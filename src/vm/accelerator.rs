@@ -2,12 +2,19 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::machine::{escaped, qemu};
+use crate::digest::Sha256;
+use crate::project::write_atomically;
+use crate::state;
+
+/// The environment variable that decides by hand: `kvm` or `tcg`.
+pub const ACCELERATOR: &str = "TCFORGE_ACCELERATOR";
 
 /// Who runs the machine's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,16 +29,26 @@ impl Accelerator {
     /// KVM where it works. That there is a /dev/kvm does not say so: a virtual
     /// machine may have one that fails, which a machine of one instruction tells,
     /// or one that runs that machine and hangs Linux, which the processor's flags
-    /// tell.
+    /// tell, or what was remembered of an earlier machine.
     pub fn of_this_machine() -> Self {
-        static FOUND: OnceLock<Accelerator> = OnceLock::new();
-        *FOUND.get_or_init(|| {
+        static RUNS: OnceLock<bool> = OnceLock::new();
+        let runs = RUNS.get_or_init(|| {
             let there = OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
-            match there && virtualizes() && runs("-accel kvm -cpu host").unwrap_or(false) {
-                true => Self::Kvm,
-                false => Self::Tcg,
-            }
-        })
+            there && virtualizes() && runs("-accel kvm -cpu host").unwrap_or(false)
+        });
+        match *runs && !hang_is_remembered() {
+            true => Self::Kvm,
+            false => Self::Tcg,
+        }
+    }
+
+    /// What [`ACCELERATOR`] says; `None` if it says neither.
+    pub fn by_hand() -> Option<Self> {
+        match std::env::var(ACCELERATOR).ok()?.as_str() {
+            "kvm" => Some(Self::Kvm),
+            "tcg" => Some(Self::Tcg),
+            _ => None,
+        }
     }
 
     /// QEMU's arguments.
@@ -47,9 +64,43 @@ impl Accelerator {
     pub fn title(self) -> &'static str {
         match self {
             Self::Kvm => "KVM",
-            Self::Tcg => "TCG (no working KVM here: ten to twenty times as slow)",
+            Self::Tcg => "TCG (emulation: ten to twenty times as slow as KVM)",
         }
     }
+}
+
+/// Where it is remembered on which hosts KVM hangs: a line each.
+pub fn hangs_file() -> Option<PathBuf> {
+    Some(state::folder()?.join("kvm-hangs"))
+}
+
+/// Remembers that Linux hangs here with KVM, and did not by emulation.
+pub(super) fn remember_hang() -> io::Result<()> {
+    let Some(file) = hangs_file().filter(|_| !hang_is_remembered()) else {
+        return Ok(());
+    };
+    let known = fs::read_to_string(&file).unwrap_or_default();
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    write_atomically(&file, format!("{known}{}\n", this_host()).as_bytes())
+}
+
+fn hang_is_remembered() -> bool {
+    let text = hangs_file().and_then(|file| fs::read_to_string(file).ok());
+    text.is_some_and(|text| text.lines().any(|line| line == this_host()))
+}
+
+/// What tells this host from others that the same home is mounted on, and from
+/// itself with another kernel or processor, whose KVM may work.
+fn this_host() -> String {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let parts = [
+        read("/etc/machine-id"),
+        read("/proc/sys/kernel/osrelease"),
+        field(&read("/proc/cpuinfo"), "flags").to_owned(),
+    ];
+    Sha256::of(parts.join("\n").as_bytes()).to_string()
 }
 
 /// Whether this machine's processor says that it can run machines.
@@ -61,12 +112,16 @@ fn virtualizes() -> bool {
 /// that has neither may still have a KVM of its own making (pvm); with such a
 /// one Linux was seen never to get past its decompressor.
 fn has_virtualization(cpuinfo: &str) -> bool {
-    cpuinfo
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .filter(|(name, _)| name.trim() == "flags")
-        .flat_map(|(_, flags)| flags.split_whitespace())
-        .any(|flag| matches!(flag, "vmx" | "svm"))
+    let mut flags = field(cpuinfo, "flags").split_whitespace();
+    flags.any(|flag| matches!(flag, "vmx" | "svm"))
+}
+
+/// What /proc/cpuinfo says of its first processor.
+fn field<'a>(cpuinfo: &'a str, name: &str) -> &'a str {
+    let mut fields = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+    fields
+        .find(|(found, _)| found.trim() == name)
+        .map_or("", |(_, value)| value.trim())
 }
 
 /// A boot sector that ends the machine: `mov al, 16; out 0xf4, al`.

@@ -1,7 +1,6 @@
 //! What a machine prints on its serial console, as lines with times.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -61,17 +60,13 @@ impl Console {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads until the end, and copies everything to `log`.
-    pub(super) fn read_all(&self, mut from: impl Read, mut log: File) {
+    /// Reads until the end.
+    pub(super) fn read_all(&self, mut from: impl Read) {
         let mut buffer = [0; 4096];
         loop {
             match from.read(&mut buffer) {
                 Ok(0) => break,
-                Ok(n) => {
-                    // What cannot be logged is still shown.
-                    let _ = log.write_all(&buffer[..n]);
-                    self.take(&buffer[..n]);
-                }
+                Ok(n) => self.take(&buffer[..n]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => break,
             }
@@ -102,6 +97,18 @@ impl Console {
     /// All lines so far.
     pub fn lines(&self) -> Vec<Line> {
         self.state().lines.clone()
+    }
+
+    /// What was said last: the last line that is not empty, whole or not.
+    pub fn last_line(&self) -> String {
+        let state = self.state();
+        let partial = clean(&state.partial);
+        let lines = state.lines.iter().map(|line| line.text.as_str());
+        let mut said = lines.chain([partial.as_str()]).rev();
+        said.find(|text| !text.trim().is_empty())
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
     }
 
     /// The last lines, as a message shows them.
@@ -181,7 +188,7 @@ mod tests {
 
     fn read(text: &str) -> Console {
         let console = Console::new(Instant::now());
-        console.read_all(text.as_bytes(), tempfile::tempfile().unwrap());
+        console.read_all(text.as_bytes());
         console
     }
 
@@ -209,7 +216,9 @@ mod tests {
             Err(NoLine::TimeOut)
         );
         assert!(open.end().ends_with("half a li"));
+        assert_eq!(open.last_line(), "half a li");
         open.take(b"ne\n");
+        assert_eq!(open.last_line(), "half a line");
         let line = open.wait(0, |line| line.contains("half"), Duration::ZERO);
         assert_eq!(line.unwrap().text, "half a line");
     }

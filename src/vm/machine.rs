@@ -78,8 +78,9 @@ pub struct Machine {
     pub boot: Boot,
     /// What starts that.
     pub firmware: Firmware,
-    /// Who runs it.
-    pub accelerator: Accelerator,
+    /// Who runs it; `None`: KVM where it works, and emulation in its place where
+    /// Linux does not show itself.
+    pub accelerator: Option<Accelerator>,
     /// MiB of memory.
     pub memory: u32,
     /// Processors.
@@ -98,7 +99,7 @@ impl Machine {
         Self {
             boot,
             firmware: Firmware::Bios,
-            accelerator: Accelerator::of_this_machine(),
+            accelerator: Accelerator::by_hand(),
             memory: 1024,
             cpus: 2,
             disks: Vec::new(),
@@ -109,12 +110,12 @@ impl Machine {
 
     /// QEMU, and the arguments that make this machine, without the devices that
     /// its console and its shell go through.
-    pub(super) fn command(&self) -> Result<(PathBuf, Vec<OsString>), VmError> {
+    pub(super) fn command(&self, accelerator: Accelerator) -> Result<(PathBuf, Vec<OsString>), VmError> {
         let qemu = qemu()?;
         let mut args = Arguments::default();
         args.add("-nodefaults -no-user-config -no-reboot -display none -vga std");
         args.add("-machine q35 -rtc base=utc -device virtio-rng-pci");
-        args.add(self.accelerator.arguments());
+        args.add(accelerator.arguments());
         args.add(&format!("-m {} -smp {}", self.memory, self.cpus));
         self.add_firmware(&mut args)?;
         self.add_boot(&mut args);
@@ -250,7 +251,8 @@ mod tests {
     use super::*;
 
     fn line(machine: &Machine) -> String {
-        let (_, args) = machine.command().unwrap();
+        let accelerator = machine.accelerator.unwrap_or(Accelerator::Tcg);
+        let (_, args) = machine.command(accelerator).unwrap();
         args.join(OsStr::new(" ")).into_string().unwrap()
     }
 
@@ -294,7 +296,7 @@ mod tests {
             ),
             (&with(|m| m.network = true), &["restrict=off"]),
             (
-                &with(|m| m.accelerator = Accelerator::Kvm),
+                &with(|m| m.accelerator = Some(Accelerator::Kvm)),
                 &["-accel kvm -cpu host"],
             ),
             (

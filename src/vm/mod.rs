@@ -9,6 +9,7 @@ mod accelerator;
 mod check;
 mod console;
 mod disk;
+mod evidence;
 mod machine;
 mod process;
 mod shell;
@@ -18,12 +19,13 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use accelerator::Accelerator;
-pub use check::{CheckError, Checked, check};
+pub use accelerator::{ACCELERATOR, Accelerator, hangs_file};
+pub use check::{CheckError, Checked, Expected, Standing, check};
 pub use console::{Console, Line};
 pub use disk::create_data_disk;
+pub use evidence::{Evidence, Log};
 pub use machine::{Boot, Bus, Disk, Firmware, Forward, Machine};
-pub use process::Guest;
+pub use process::{Guest, PATIENCE};
 pub use shell::{Output, Shell};
 
 /// Why a machine could not do what it was to do.

@@ -1,7 +1,7 @@
 //! A machine that runs.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -11,8 +11,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::VmError;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+use super::accelerator::{Accelerator, remember_hang};
 use super::console::{Console, Line, NoLine};
 use super::machine::{Arguments, Machine, SHELL_PORT, escaped};
 use super::shell::{Output, Shell};
@@ -20,6 +21,13 @@ use crate::doctor::find_program;
 
 /// How often the end of the process is looked for.
 const POLL: Duration = Duration::from_millis(50);
+
+/// How long a machine with KVM may say nothing before Linux shows itself. By
+/// emulation that takes half as long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a terminal's QEMU may take to give the terminal back.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The host, as a machine sees it through QEMU's user networking.
 const HOST: &str = "10.0.2.2";
@@ -32,9 +40,22 @@ pub struct Guest {
     console: Console,
     shell: Shell,
     said: PathBuf,
+    log: PathBuf,
     reader: Option<JoinHandle<()>>,
-    /// Whether it has a process group of its own.
-    grouped: bool,
+    serial: Serial,
+    accelerator: Accelerator,
+    emulated: Emulated,
+}
+
+/// Why a machine is emulated, if it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Emulated {
+    /// It is not, or was meant to be.
+    AsMeant,
+    /// With KVM it said nothing. Whether KVM was to blame is not known.
+    Silent,
+    /// With KVM it said nothing, and by emulation it speaks.
+    KvmHangs,
 }
 
 /// Where the serial console goes.
@@ -60,27 +81,47 @@ impl Machine {
 
     fn start_with(&self, folder: &Path, serial: Serial) -> Result<Guest, VmError> {
         self.check_files()?;
-        let (qemu, args) = self.command()?;
+        let Some(accelerator) = self.accelerator else {
+            return self.start_by_what_works(folder, serial);
+        };
+        self.launch(folder, serial, accelerator)
+    }
+
+    /// Starts it with KVM if that is there, and by emulation if Linux does not show
+    /// itself then.
+    fn start_by_what_works(&self, folder: &Path, serial: Serial) -> Result<Guest, VmError> {
+        if Accelerator::of_this_machine() == Accelerator::Tcg {
+            return self.launch(folder, serial, Accelerator::Tcg);
+        }
+        match self.launch(folder, serial, Accelerator::Kvm) {
+            Ok(mut guest) => {
+                if guest.shows_itself(PATIENCE) {
+                    return Ok(guest);
+                }
+                guest.end();
+            }
+            // Not even QEMU shows itself.
+            Err(VmError::Run(error)) if error.kind() == io::ErrorKind::TimedOut => {}
+            Err(error) => return Err(error),
+        }
+        let mut guest = self.launch(folder, serial, Accelerator::Tcg)?;
+        guest.emulated = Emulated::Silent;
+        Ok(guest)
+    }
+
+    fn launch(&self, folder: &Path, serial: Serial, accelerator: Accelerator) -> Result<Guest, VmError> {
+        let (qemu, args) = self.command(accelerator)?;
         let mut args = Arguments(args);
         let socket = folder.join("shell");
-        args.add(match serial {
-            Serial::Lines => "-serial stdio",
-            Serial::Terminal => "-serial mon:stdio",
-        });
+        let (said, log) = (folder.join("qemu.log"), folder.join("console.log"));
+        args.add_console(serial, &log);
         args.add("-device virtio-serial-pci");
         let mut option = OsString::from("socket,id=shell,server=off,path=");
         option.push(escaped(&socket));
         args.pair("-chardev", option);
         args.add(&format!("-device virtserialport,chardev=shell,name={SHELL_PORT}"));
 
-        let write = |path: &Path| {
-            File::create(path).map_err(|source| VmError::File {
-                action: "write",
-                path: path.to_owned(),
-                source,
-            })
-        };
-        let (said, log) = (folder.join("qemu.log"), write(&folder.join("console.log"))?);
+        create(&log)?;
         let listener = UnixListener::bind(&socket).map_err(|source| VmError::File {
             action: "write",
             path: socket.clone(),
@@ -95,29 +136,58 @@ impl Machine {
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped());
         }
-        let mut child = command.stderr(write(&said)?).spawn().map_err(VmError::Run)?;
+        let mut child = command.stderr(create(&said)?).spawn().map_err(VmError::Run)?;
         let reader = child.stdout.take().map(|stdout| {
             let console = console.clone();
-            thread::spawn(move || console.read_all(stdout, log))
+            thread::spawn(move || console.read_all(stdout))
         });
-        let stream = accept(&listener, &mut child);
+        let stream = accept(&listener, &mut child, PATIENCE);
         // Nobody else is to connect.
-        let _ = std::fs::remove_file(&socket);
-        Ok(Guest {
+        let _ = fs::remove_file(&socket);
+        // Without QEMU at its other end a socket reads as closed.
+        let closed = || UnixStream::pair().map(|pair| pair.0);
+        let (stream, hangs) = match stream {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => (closed(), Err(error)),
+            stream => (stream.or_else(|_| closed()), Ok(())),
+        };
+        let guest = Guest {
             child,
             status: None,
             console,
-            // Without QEMU at its other end a socket reads as closed.
-            shell: Shell::new(
-                stream
-                    .or_else(|_| UnixStream::pair().map(|pair| pair.0))
-                    .map_err(VmError::Run)?,
-            ),
+            shell: Shell::new(stream.map_err(VmError::Run)?),
             said,
+            log,
             reader,
-            grouped: serial == Serial::Lines,
-        })
+            serial,
+            accelerator,
+            emulated: Emulated::AsMeant,
+        };
+        // Not before there is a guest, which ends QEMU when it is dropped.
+        hangs.map_err(VmError::Run)?;
+        Ok(guest)
     }
+}
+
+impl Arguments {
+    /// A copy of what the console says goes to `log`.
+    fn add_console(&mut self, serial: Serial, log: &Path) {
+        let (mux, monitor) = match serial {
+            Serial::Lines => ("off", ""),
+            Serial::Terminal => ("on,signal=off", " -mon chardev=console"),
+        };
+        let mut option = OsString::from(format!("stdio,id=console,mux={mux},logfile="));
+        option.push(escaped(log));
+        self.pair("-chardev", option);
+        self.add(&format!("-serial chardev:console{monitor}"));
+    }
+}
+
+fn create(path: &Path) -> Result<File, VmError> {
+    File::create(path).map_err(|source| VmError::File {
+        action: "write",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// QEMU, to end with the thread that starts it.
@@ -134,9 +204,10 @@ fn command(qemu: &Path, args: Vec<OsString>) -> Command {
     command
 }
 
-/// Waits until QEMU connects, or ends.
-fn accept(listener: &UnixListener, child: &mut Child) -> io::Result<UnixStream> {
+/// Waits until QEMU connects, which it does before the machine runs, or ends.
+fn accept(listener: &UnixListener, child: &mut Child, time_out: Duration) -> io::Result<UnixStream> {
     listener.set_nonblocking(true)?;
+    let deadline = Instant::now() + time_out;
     loop {
         match listener.accept() {
             Ok((stream, _)) => {
@@ -149,6 +220,9 @@ fn accept(listener: &UnixListener, child: &mut Child) -> io::Result<UnixStream> 
         if child.try_wait()?.is_some() {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
+        if Instant::now() >= deadline {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         thread::sleep(POLL);
     }
 }
@@ -157,6 +231,48 @@ impl Guest {
     /// The console.
     pub fn console(&self) -> &Console {
         &self.console
+    }
+
+    /// Who runs it.
+    pub fn accelerator(&self) -> Accelerator {
+        self.accelerator
+    }
+
+    /// Whether it is emulated because with KVM it said nothing.
+    pub fn was_silent(&self) -> bool {
+        self.emulated != Emulated::AsMeant
+    }
+
+    /// Whether Linux shows itself, by the shell inside, before the console has been
+    /// silent for so long. A machine that has ended shows that to whoever waits for
+    /// anything of it, and a menu at which somebody is choosing hangs no machine.
+    fn shows_itself(&mut self, patience: Duration) -> bool {
+        let Ok(sent) = self.shell.send(":") else {
+            return true;
+        };
+        let mut heard = (0, Instant::now());
+        loop {
+            match self.shell.wait(&sent, POLL) {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+                _ => return true,
+            }
+            let log = fs::read(&self.log).unwrap_or_default();
+            let chosen = self.serial == Serial::Lines || !is_choosing(&log);
+            if log.len() != heard.0 || !chosen {
+                heard = (log.len(), Instant::now());
+            } else if heard.1.elapsed() >= patience {
+                return false;
+            }
+        }
+    }
+
+    /// The machine has answered: what it is emulated for is KVM's fault then.
+    fn has_answered(&mut self) {
+        if self.emulated == Emulated::Silent {
+            self.emulated = Emulated::KvmHangs;
+            // Without it the next machine is only slower to start.
+            let _ = remember_hang();
+        }
     }
 
     /// The process group, for those who want to look.
@@ -194,7 +310,11 @@ impl Guest {
     /// Runs a script as root inside, as soon as the shell there listens, and
     /// waits for its end.
     pub fn run(&mut self, script: &str, time_out: Duration) -> Result<Output, VmError> {
-        self.shell.run(script, time_out).map_err(|error| {
+        let result = self.shell.run(script, time_out);
+        if result.is_ok() {
+            self.has_answered();
+        }
+        result.map_err(|error| {
             let what = format!("the end of `{}`", first_line(script));
             match error.kind() {
                 io::ErrorKind::TimedOut => self.time_out(&what, time_out),
@@ -264,6 +384,20 @@ impl Guest {
         self.kill();
     }
 
+    /// Ends it as [`Guest::cut_power`] does, but leaves the terminal as it was.
+    fn end(mut self) {
+        if self.serial == Serial::Terminal
+            && let Some(qemu) = self.pid()
+        {
+            let _ = kill_process(qemu, Signal::TERM);
+            let _ = self.wait_for_end(FAREWELL);
+        }
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
+    }
+
     /// Whether QEMU has ended.
     fn has_ended(&mut self) -> bool {
         if self.status.is_none() {
@@ -275,8 +409,8 @@ impl Guest {
     /// Ends the whole process group and what reads from it.
     fn kill(&mut self) {
         if !self.has_ended() {
-            let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-            match group.filter(|_| self.grouped) {
+            // On a terminal it is in that one's group.
+            match self.pid().filter(|_| self.serial == Serial::Lines) {
                 Some(group) => {
                     let _ = kill_process_group(group, Signal::KILL);
                 }
@@ -299,7 +433,8 @@ impl Guest {
         }
     }
 
-    fn ended(&mut self, what: &str) -> VmError {
+    /// The error for a machine that ended while `what` was waited for.
+    pub(super) fn ended(&mut self, what: &str) -> VmError {
         self.kill();
         let mut said = String::new();
         // A file that cannot be read has nothing to tell.
@@ -320,6 +455,49 @@ impl Drop for Guest {
     }
 }
 
+/// Whether GRUB's menu is on the console, and waits for somebody.
+fn is_choosing(log: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(log);
+    text.contains("GNU GRUB") && !text.contains("Booting `")
+}
+
 fn first_line(script: &str) -> &str {
     script.trim().lines().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_does_not_connect_is_not_waited_for_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(folder.path().join("shell")).unwrap();
+        for (program, argument, kind) in [
+            ("sleep", "1000", io::ErrorKind::TimedOut),
+            ("true", "", io::ErrorKind::ConnectionRefused),
+        ] {
+            let mut child = Command::new(program).arg(argument).spawn().unwrap();
+            let patience = match kind {
+                io::ErrorKind::TimedOut => Duration::ZERO,
+                _ => Duration::from_secs(60),
+            };
+            let error = accept(&listener, &mut child, patience).unwrap_err();
+            assert_eq!(error.kind(), kind, "{program}");
+            let _ = child.kill();
+            child.wait().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_menu_waits_for_somebody_until_an_entry_is_chosen() {
+        for (log, choosing) in [
+            ("", false),
+            ("SeaBIOS", false),
+            ("GNU GRUB  version 2.06\r\n *Demo", true),
+            ("GNU GRUB  version 2.06\r\n *Demo\r\n  Booting `Demo'", false),
+        ] {
+            assert_eq!(is_choosing(log.as_bytes()), choosing, "{log}");
+        }
+    }
 }

@@ -16,6 +16,10 @@ pub struct Output {
     pub text: String,
 }
 
+/// A script that was sent: what its output ends with.
+#[derive(Debug)]
+pub(super) struct Sent(String);
+
 /// The near end of the shell.
 #[derive(Debug)]
 pub struct Shell {
@@ -38,13 +42,24 @@ impl Shell {
     /// the background does not delay it. After an error (a time-out among them)
     /// the script may still run, and its end is passed over later.
     pub(super) fn run(&mut self, script: &str, time_out: Duration) -> io::Result<Output> {
+        let sent = self.send(script)?;
+        self.wait(&sent, time_out)
+    }
+
+    /// Sends a script, which runs as soon as the shell is there.
+    pub(super) fn send(&mut self, script: &str) -> io::Result<Sent> {
         self.scripts += 1;
         let end = format!("{END}-{}", self.scripts);
         self.stream.write_all(framed(script, &end).as_bytes())?;
+        Ok(Sent(end))
+    }
+
+    /// Waits for the end of a script.
+    pub(super) fn wait(&mut self, sent: &Sent, time_out: Duration) -> io::Result<Output> {
         let deadline = Instant::now() + time_out;
         let mut buffer = [0; 4096];
         loop {
-            if let Some(output) = self.take_output(&end) {
+            if let Some(output) = self.take_output(&sent.0) {
                 return Ok(output);
             }
             let left = deadline.saturating_duration_since(Instant::now());

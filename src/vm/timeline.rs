@@ -11,14 +11,6 @@ use super::{Guest, VmError};
 /// For asking a machine that is up.
 const TIME_OUT: Duration = Duration::from_secs(300);
 
-/// What marks an event on the console, and what kind of event it tells of; a
-/// prompt may stand in front. Source: the lines that iso/boot/start.sh prints.
-const MARKS: &[(&str, Kind)] = &[
-    ("tcforge: service ", Kind::Service),
-    ("tcforge: ready", Kind::Ready),
-    ("tcforge: not ready", Kind::Failure),
-];
-
 /// Tells what the console does not: when the kernel, init, each extension and the
 /// first login shell (`-sh`; field 22 of its stat, behind the name) came. Every loaded extension has its mark in tce.installed, made when it was
 /// loaded; the marks' times have whole seconds.
@@ -88,19 +80,24 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// The events of a machine that has booted: those on its console, and those
-    /// that it tells of when asked.
-    pub fn of_guest(guest: &mut Guest, title: &str, accelerator: &str) -> Result<Self, VmError> {
+    /// The events of a machine: those on its console, and those that it tells of
+    /// when asked.
+    pub fn of_guest(guest: &mut Guest, title: &str) -> Result<Self, VmError> {
         let told = guest.expect(ASK, TIME_OUT)?;
-        let now = guest.console().now();
-        let mut events = told_events(&told, now);
-        events.extend(guest.console().lines().iter().filter_map(event));
-        events.sort_by(|one, other| one.at.total_cmp(&other.at));
-        Ok(Self {
+        let mut timeline = Self::of_console(guest, title);
+        let told = told_events(&told, guest.console().now());
+        timeline.events.splice(0..0, told);
+        timeline.events.sort_by(|one, other| one.at.total_cmp(&other.at));
+        Ok(timeline)
+    }
+
+    /// Those on its console alone, for a machine that cannot be asked.
+    pub fn of_console(guest: &Guest, title: &str) -> Self {
+        Self {
             title: title.to_owned(),
-            accelerator: accelerator.to_owned(),
-            events,
-        })
+            accelerator: guest.accelerator().title().to_owned(),
+            events: guest.console().lines().iter().filter_map(event).collect(),
+        }
     }
 
     /// The events of a kind.
@@ -178,15 +175,25 @@ impl Kind {
 }
 
 fn event(line: &Line) -> Option<Event> {
-    MARKS.iter().find_map(|(mark, kind)| {
-        let (_, rest) = line.text.split_once(mark)?;
-        let name = match kind {
-            Kind::Ready => "ready",
-            Kind::Failure => "not ready",
-            _ => rest.split([' ', ':']).next().unwrap_or_default(),
-        };
-        Some(Event::new(line.at, *kind, name))
-    })
+    let (_, said) = line.text.split_once("tcforge: ")?;
+    let (kind, name) = match said.split_once("service ") {
+        Some(("" | "the ", rest)) => service_event(rest)?,
+        _ if said.starts_with("ready") => (Kind::Ready, "ready"),
+        _ if said.starts_with("not ready") => (Kind::Failure, "not ready"),
+        _ => return None,
+    };
+    Some(Event::new(line.at, kind, name))
+}
+
+/// Of `NAME answers: URL`, `NAME failed: …`, `NAME did not start …` or `NAME could not be set up …`.
+fn service_event(said: &str) -> Option<(Kind, &str)> {
+    let (name, said) = said.split_once(' ')?;
+    let kind = match said.split([' ', ':']).next()? {
+        "answers" => Kind::Service,
+        "failed" | "did" | "could" => Kind::Failure,
+        _ => return None,
+    };
+    Some((kind, name))
 }
 
 /// The events in the answer to [`ASK`], which came at `now`.
@@ -252,6 +259,13 @@ mod tests {
                 4.5,
                 "tcforge: service vscodeonline answers: http://127.0.0.1:5000",
             ),
+            line(4.6, "tcforge: service buildkit failed: see /var/log/tcforge.log"),
+            line(
+                4.7,
+                "tcforge: service faasd did not start within 900 seconds: see x",
+            ),
+            line(4.8, "tcforge: the service gateway could not be set up: see x"),
+            line(4.9, "tcforge: service manual: read it"),
             line(5.0, "tcforge: not ready: buildkit"),
             line(6.0, "tcforge: ready"),
         ];
@@ -261,6 +275,9 @@ mod tests {
             [
                 Event::new(4.0, Kind::Service, "containerd"),
                 Event::new(4.5, Kind::Service, "vscodeonline"),
+                Event::new(4.6, Kind::Failure, "buildkit"),
+                Event::new(4.7, Kind::Failure, "faasd"),
+                Event::new(4.8, Kind::Failure, "gateway"),
                 Event::new(5.0, Kind::Failure, "not ready"),
                 Event::new(6.0, Kind::Ready, "ready"),
             ]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
@@ -11,6 +12,8 @@ use tcforge::image::container::{self, ContainerImage};
 use tcforge::stage::{Content, Node, Stage, TreePath};
 use tcforge::vm::{Boot, Bus, Disk, Firmware, Guest, Machine, create_data_disk};
 use tempfile::TempDir;
+
+use crate::tinycore::tiny_core;
 
 /// Enough for a boot by emulation on a busy machine.
 pub(crate) const BOOT: Duration = Duration::from_secs(1200);
@@ -37,6 +40,23 @@ namespace = "default"
 name = "containerd"
 "#;
 
+/// One with a service that fails.
+const BROKEN: &str = r#"
+title = "A service that fails"
+base = "mini"
+extensions = ["broken.tcz"]
+
+[[service]]
+name = "broken"
+"#;
+
+/// The script of that service.
+const BROKEN_SERVICE: &str = "#!/bin/sh
+echo 'broken: gives up' >&2
+echo 'the moon is in the wrong place' >/var/log/broken.log
+exit 1
+";
+
 /// A base, and the image of the appliance on it.
 #[derive(Debug, Clone)]
 pub(crate) struct Image {
@@ -48,6 +68,12 @@ pub(crate) struct Image {
 pub(crate) fn images() -> &'static [Image] {
     static IMAGES: OnceLock<Vec<Image>> = OnceLock::new();
     IMAGES.get_or_init(|| on_each_base("vmtest", &[]))
+}
+
+/// The image with a service that fails, on mini.
+pub(crate) fn broken_image() -> &'static Path {
+    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
+    IMAGE.get_or_init(|| make("vmbroken", "vmbroken", &["--base", "mini"], None))
 }
 
 /// The image of an appliance of the project on every base that there is.
@@ -89,17 +115,6 @@ pub(crate) fn folder() -> &'static Path {
     })
 }
 
-/// Tiny Core's files: where `TCFORGE_TINYCORE` says, else beside the project.
-fn tiny_core() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/tinycore-11");
-    // The Makefile sets it to nothing where there are none.
-    let named = std::env::var_os("TCFORGE_TINYCORE").filter(|named| !named.is_empty());
-    match named {
-        Some(named) => Some(named.into()),
-        None => beside.is_dir().then_some(beside),
-    }
-}
-
 fn make_project(folder: &Path) {
     let project = folder.join("project");
     fs::copy(
@@ -107,20 +122,42 @@ fn make_project(folder: &Path) {
         project.join("tcforge.lock"),
     )
     .unwrap();
-    fs::write(project.join("iso/vmtest.toml"), APPLIANCE).unwrap();
+    for (name, appliance) in [("vmtest", APPLIANCE), ("vmbroken", BROKEN)] {
+        fs::write(project.join(format!("iso/{name}.toml")), appliance).unwrap();
+    }
     write_container_image(&project.join("check.tar"));
     for (name, dependency) in [("probe-a", None), ("probe-b", Some("probe-a.tcz"))] {
         let root = folder.join(name);
-        let script = root.join(format!("usr/local/tce.installed/{name}"));
-        fs::create_dir_all(script.parent().unwrap()).unwrap();
-        fs::write(&script, format!("#!/bin/sh\necho {name} >>/tmp/installed\n")).unwrap();
+        write_program(
+            &root.join(format!("usr/local/tce.installed/{name}")),
+            &format!("#!/bin/sh\necho {name} >>/tmp/installed\n"),
+        );
         fs::create_dir_all(root.join("usr/local/share/probe")).unwrap();
         fs::write(root.join(format!("usr/local/share/probe/{name}")), name).unwrap();
-        let out = folder.join(format!("out/{name}.tcz"));
-        let mut args = vec!["pack", root.to_str().unwrap(), out.to_str().unwrap()];
-        args.extend(dependency.iter().flat_map(|name| ["--dep", name]));
-        tcforge(&project, None, &args);
+        pack(
+            folder,
+            name,
+            &dependency.map_or(vec![], |name| vec!["--dep", name]),
+        );
     }
+    let script = folder.join("broken/usr/local/etc/init.d/broken");
+    write_program(&script, BROKEN_SERVICE);
+    pack(folder, "broken", &[]);
+}
+
+/// Writes a script that can be run.
+pub(crate) fn write_program(file: &Path, text: &str) {
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(file, text).unwrap();
+    fs::set_permissions(file, PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+/// Makes an extension of the folder of its name.
+fn pack(folder: &Path, name: &str, args: &[&str]) {
+    let out = folder.join(format!("out/{name}.tcz"));
+    let root = folder.join(name);
+    let pack = ["pack", root.to_str().unwrap(), out.to_str().unwrap()];
+    tcforge(&folder.join("project"), None, &[&pack, args].concat());
 }
 
 /// `FROM scratch` and a static busybox.
@@ -145,14 +182,14 @@ fn write_container_image(file: &Path) {
     container::write(&image, fs::File::create(file).unwrap()).unwrap();
 }
 
-fn make(appliance: &str, name: &str, args: &[&str], tiny_core: Option<PathBuf>) -> PathBuf {
+fn make(appliance: &str, name: &str, args: &[&str], tiny_core: Option<&Path>) -> PathBuf {
     // Extensions are the same in every image, and all are called alike at first.
     static MAKING: Mutex<()> = Mutex::new(());
     let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = folder();
     let made = folder.join("out");
     let args = [&["iso", appliance, "--out", made.to_str().unwrap()], args].concat();
-    tcforge(&folder.join("project"), tiny_core.as_deref(), &args);
+    tcforge(&folder.join("project"), tiny_core, &args);
     let iso = folder.join(format!("{name}.iso"));
     fs::rename(made.join(format!("{appliance}.iso")), &iso).unwrap();
     iso

@@ -19,3 +19,5 @@ mod kernel;
 mod run;
 mod running;
 mod services;
+#[path = "../shared/tinycore.rs"]
+mod tinycore;

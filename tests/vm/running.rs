@@ -203,7 +203,7 @@ fn a_service_is_managed(booted: &mut Booted) {
 }
 
 fn the_boot_is_told(booted: &mut Booted) {
-    let timeline = timeline::Timeline::of_guest(&mut booted.guest, "test", "").unwrap();
+    let timeline = timeline::Timeline::of_guest(&mut booted.guest, "test").unwrap();
     let names: Vec<_> = timeline.events.iter().map(|event| event.name.as_str()).collect();
     let place = |name: &str| {
         let place = names.iter().position(|other| *other == name);

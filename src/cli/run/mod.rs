@@ -1,40 +1,43 @@
 //! `tcforge run`
 
-use std::fs;
+mod check;
+
 use std::io;
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use comfy_table::Color;
 use miette::{IntoDiagnostic, WrapErr};
 use reqwest::Url;
 use tcforge::image::description::{Description, Service};
 use tcforge::scratch::Scratch;
-use tcforge::vm::timeline::{Kind, Timeline};
-use tcforge::vm::{Boot, Bus, Checked, Disk, Firmware, Forward, Guest, Machine, check, create_data_disk};
+use tcforge::vm::{
+    Accelerator, Boot, Bus, Disk, Firmware, Forward, Guest, Machine, PATIENCE, create_data_disk, hangs_file,
+};
 
-use super::args::{BootChoice, RunArgs};
+use super::args::{AcceleratorChoice, BootChoice, RunArgs};
 use super::terminal::Terminal;
 
 /// For a shell inside that answers: a boot without KVM may take minutes.
 const BOOT: Duration = Duration::from_secs(1800);
-/// For a box that was told to power off.
-const POWER_OFF: Duration = Duration::from_secs(300);
 
 pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> super::Outcome {
     let description = Description::read(&args.iso)?;
     let mut machine = machine(args, terminal)?;
+    let accelerator = machine.accelerator.unwrap_or_else(Accelerator::of_this_machine);
+    if description.is_none() {
+        // An image that is not ours need not say anything where it is listened to.
+        machine.accelerator = Some(accelerator);
+    }
     let scratch = Scratch::in_dir(&std::env::temp_dir())
         .into_diagnostic()
         .wrap_err("cannot make a folder for temporary files")?;
     let iso = args.iso.display();
-    terminal.status("Booting", format!("{iso} with {}", machine.accelerator.title()));
-    if args.check {
-        return run_check(args, &machine, scratch.path(), terminal);
-    }
+    terminal.status("Booting", format!("{iso} with {}", accelerator.title()));
     let services = description.map_or_else(Vec::new, |description| description.services);
+    if args.check {
+        return check::run(args, &services, &machine, scratch.path(), terminal);
+    }
     for (name, url) in urls(&services, &mut machine.forwards)? {
         terminal.status(
             "URL",
@@ -52,9 +55,28 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> super::Outcome {
         "this terminal; Ctrl-A X ends the machine, Ctrl-A H tells more",
     );
     let mut guest = machine.start_on_terminal(scratch.path())?;
+    tell_of_silence(&guest, terminal);
     open_loopback(&mut guest, &machine, terminal);
     guest.wait()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says why a machine is emulated that was started with KVM.
+fn tell_of_silence(guest: &Guest, terminal: &Terminal) {
+    if !guest.was_silent() {
+        return;
+    }
+    let remembered = hangs_file().map_or_else(String::new, |file| {
+        format!(
+            "; if it answers now, `{}` has it remembered for this host",
+            file.display()
+        )
+    });
+    terminal.warning(format!(
+        "with KVM the machine said nothing for {} seconds: started again by emulation, ten to twenty times as \
+         slow{remembered} (`--accelerator kvm` tries KVM all the same)",
+        PATIENCE.as_secs()
+    ));
 }
 
 fn machine(args: &RunArgs, terminal: &Terminal) -> miette::Result<Machine> {
@@ -65,6 +87,10 @@ fn machine(args: &RunArgs, terminal: &Terminal) -> miette::Result<Machine> {
         BootChoice::Usb => Boot::Disk(iso, Bus::Usb),
     };
     let mut machine = Machine::new(boot);
+    machine.accelerator = args.accelerator.map(|choice| match choice {
+        AcceleratorChoice::Kvm => Accelerator::Kvm,
+        AcceleratorChoice::Tcg => Accelerator::Tcg,
+    });
     machine.network = true;
     machine.memory = args.memory;
     machine.cpus = match args.cpus {
@@ -158,76 +184,6 @@ fn open_loopback(guest: &mut Guest, machine: &Machine, terminal: &Terminal) {
             "only what is open to the network can be reached: {error}"
         ));
     }
-}
-
-fn run_check(args: &RunArgs, machine: &Machine, folder: &Path, terminal: &Terminal) -> super::Outcome {
-    let mut guest = machine.start(folder)?;
-    let title = args.iso.file_name().unwrap_or_default().to_string_lossy();
-    let time_out = Duration::from_secs(args.time_out);
-    let result = check(&mut guest, &title, machine.accelerator.title(), time_out);
-    let result = result.and_then(|checked| {
-        guest.power_off(POWER_OFF)?;
-        Ok(checked)
-    });
-    drop(guest);
-    if let Some(report) = &args.report {
-        write_report(
-            report,
-            folder,
-            result.as_ref().ok().map(|checked| &checked.timeline),
-        )
-        .into_diagnostic()
-        .wrap_err_with(|| format!("cannot write the report to `{}`", report.display()))?;
-    }
-    let Checked { timeline, container } = result?;
-    if terminal.json {
-        terminal.print_json(&timeline).into_diagnostic()?;
-    } else {
-        print(&timeline, terminal).into_diagnostic()?;
-    }
-    terminal.status(
-        "Checked",
-        format!(
-            "{title}: everything answers{}",
-            if container {
-                ", and a container has run"
-            } else {
-                ""
-            }
-        ),
-    );
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The console's log, and when what came as data and as a picture.
-fn write_report(report: &Path, folder: &Path, timeline: Option<&Timeline>) -> io::Result<()> {
-    fs::create_dir_all(report)?;
-    fs::copy(folder.join("console.log"), report.join("console.log"))?;
-    if let Some(timeline) = timeline {
-        let json = serde_json::to_string_pretty(timeline)?;
-        fs::write(report.join("timeline.json"), json + "\n")?;
-        fs::write(report.join("timeline.svg"), timeline.to_svg())?;
-    }
-    Ok(())
-}
-
-fn print(timeline: &Timeline, terminal: &Terminal) -> io::Result<()> {
-    let mut table = terminal.table(["SECONDS", "WHAT", ""]);
-    for event in &timeline.events {
-        let (what, color) = match event.kind {
-            Kind::Kernel | Kind::Init => ("starts", None),
-            Kind::Extension => ("loaded", Some(Color::Cyan)),
-            Kind::Service => ("answers", Some(Color::Green)),
-            Kind::Prompt | Kind::Ready => ("", Some(Color::Green)),
-            Kind::Failure => ("", Some(Color::Red)),
-        };
-        table.add_row([
-            terminal.cell(format!("{:7.1}", event.at), None),
-            terminal.cell(&event.name, color),
-            terminal.cell(what, None),
-        ]);
-    }
-    terminal.print(table.trim_fmt())
 }
 
 #[cfg(test)]
