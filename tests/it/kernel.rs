@@ -20,6 +20,7 @@ use tcforge::progress::Silent;
 use tcforge::project::Project;
 
 use crate::cli::{stderr, stdout, tcforge};
+use crate::tinycore::tiny_core;
 use official::OFFICIAL;
 
 /// Bullseye's 5.10 is the nearest to Tiny Core's 5.4 that a Debian mirror has.
@@ -96,20 +97,16 @@ struct Subject {
 }
 
 fn subject() -> Subject {
-    let tiny_core = std::env::var_os("TCFORGE_TINYCORE").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/tinycore-11"),
-        PathBuf::from,
-    );
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config");
-    let official = fs::read(tiny_core.join("config-5.4.3-tinycore64"));
+    let official = tiny_core().map(|files| fs::read(files.join("config-5.4.3-tinycore64")).unwrap());
     match &official {
-        Ok(bytes) => fs::write(&file, bytes).unwrap(),
-        Err(_) => fs::write(&file, default_config()).unwrap(),
+        Some(bytes) => fs::write(&file, bytes).unwrap(),
+        None => fs::write(&file, default_config()).unwrap(),
     }
     Subject {
         file,
-        official: official.is_ok(),
+        official: official.is_some(),
         _folder: folder,
     }
 }

@@ -23,5 +23,7 @@ mod pack;
 mod recipe;
 mod side_files;
 mod squashfs;
+#[path = "../shared/tinycore.rs"]
+mod tinycore;
 mod update;
 mod world;

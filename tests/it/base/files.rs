@@ -1,7 +1,7 @@
 //! Tiny Core's own files, and kernels from folders.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use md5::Digest as _;
@@ -13,16 +13,9 @@ use tcforge::progress::Silent;
 use tcforge::project::Project;
 use tcforge::stage::Owner;
 
-use super::{RELEASE, content, fetcher, lay_out, load, mini, path, run, text, tree};
+use crate::tinycore::tiny_core;
 
-/// The folder with Tiny Core's own files, where it is at hand.
-fn tiny_core() -> Option<PathBuf> {
-    let folder = std::env::var_os("TCFORGE_TINYCORE").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/tinycore-11"),
-        PathBuf::from,
-    );
-    folder.join("rootfs64.tar.gz").is_file().then_some(folder)
-}
+use super::{RELEASE, content, fetcher, lay_out, load, mini, path, run, text, tree};
 
 fn failure(kind: BaseKind, kernel: Option<&KernelSource>, tinycore: Option<&Path>) -> (String, String) {
     let error = load(kind, kernel, tinycore).err().unwrap();
@@ -39,7 +32,7 @@ fn the_archive_of_the_root_filesystem_is_restored() {
         assert!(error.starts_with("there is no Tiny Core release in"), "{error}");
         return;
     };
-    let (base, _scratch) = load(BaseKind::TinyCore, None, Some(&folder)).unwrap();
+    let (base, _scratch) = load(BaseKind::TinyCore, None, Some(folder)).unwrap();
     assert_eq!(
         base.title,
         "Tiny Core 11.0 x86_64 (rootfs64.tar.gz, restored), with Debian's kernel 5.10.0-32-amd64"
@@ -97,7 +90,7 @@ fn devices_owners_and_setuid_bits_of_the_archive_are_kept() {
         assert!(error.starts_with("xorriso cannot") && !help.is_empty(), "{error}");
         return;
     };
-    let (base, _scratch) = load(BaseKind::TinyCore, None, Some(&folder)).unwrap();
+    let (base, _scratch) = load(BaseKind::TinyCore, None, Some(folder)).unwrap();
     let mut tar = Command::new("tar");
     tar.args(["--numeric-owner", "-tvzf"])
         .arg(folder.join("rootfs64.tar.gz"));

@@ -13,6 +13,8 @@ use std::sync::OnceLock;
 
 use flate2::read::GzDecoder;
 
+use crate::tinycore::tiny_core;
+
 /// A system whose shell and programs run the scripts: a directory with `bin`,
 /// `lib`, `sbin` and `usr`.
 #[derive(Debug, Clone)]
@@ -29,7 +31,7 @@ pub(super) fn systems() -> Vec<System> {
         name: "Debian's busybox",
         files: DEBIAN.get_or_init(debian).clone(),
     };
-    let tiny_core = TINY_CORE.get_or_init(tiny_core).clone().map(|files| System {
+    let tiny_core = TINY_CORE.get_or_init(tiny_core_11).clone().map(|files| System {
         name: "Tiny Core 11",
         files,
     });
@@ -58,12 +60,8 @@ fn debian() -> PathBuf {
     })
 }
 
-fn tiny_core() -> Option<PathBuf> {
-    let folder = std::env::var_os("TCFORGE_TINYCORE").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/tinycore-11"),
-        PathBuf::from,
-    );
-    let archive = fs::File::open(folder.join("rootfs64.tar.gz")).ok()?;
+fn tiny_core_11() -> Option<PathBuf> {
+    let archive = fs::File::open(tiny_core()?.join("rootfs64.tar.gz")).unwrap();
     Some(once("tinycore-11", |dir| {
         let mut archive = tar::Archive::new(GzDecoder::new(archive));
         for entry in archive.entries().unwrap() {
