@@ -59,7 +59,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, terminal: &Terminal) -> Outcome {
-    let project = || project(&cli.global);
+    let project = || project(&cli.global, terminal);
     match &cli.command {
         Command::Build(args) => build::run(args, &project()?, terminal),
         Command::Fetch(args) => fetch::run(args, &project()?, terminal),
@@ -78,7 +78,7 @@ fn run(cli: &Cli, terminal: &Terminal) -> Outcome {
 }
 
 /// The project that the command line or the current folder means.
-fn project(global: &Global) -> miette::Result<Project> {
+fn project(global: &Global, terminal: &Terminal) -> miette::Result<Project> {
     match &global.project {
         Some(folder) if folder.is_dir() => Ok(Project::in_folder(folder)),
         Some(file) if file.exists() => Err(miette::miette!(
@@ -91,7 +91,10 @@ fn project(global: &Global) -> miette::Result<Project> {
             "the project folder `{}` does not exist",
             folder.display()
         )),
-        None => Ok(Project::find(&std::env::current_dir().into_diagnostic()?)),
+        None => {
+            let here = std::env::current_dir().into_diagnostic()?;
+            Ok(Project::find(&here, terminal))
+        }
     }
 }
 
