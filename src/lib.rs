@@ -27,6 +27,7 @@ pub mod initd;
 pub mod kept;
 pub mod kernel;
 pub mod pins;
+mod plain;
 mod pool;
 pub mod progress;
 pub mod project;

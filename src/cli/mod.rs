@@ -22,6 +22,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use miette::IntoDiagnostic;
+use rustix::fs::Mode;
+use rustix::process::umask;
 
 use args::{Cli, Command, Global};
 use tcforge::project::Project;
@@ -42,6 +44,7 @@ type Outcome = miette::Result<ExitCode>;
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let terminal = Terminal::new(&cli.global);
+    keep_own_rights();
     remove_half_made_on_interrupt();
     explain_panics();
     match std::panic::catch_unwind(|| run(&cli, &terminal)) {
@@ -113,6 +116,12 @@ fn source_date_epoch() -> miette::Result<Option<u32>> {
             u32::MAX
         )
     })
+}
+
+/// A umask may keep others out of what is made, but not this program itself.
+fn keep_own_rights() {
+    let mask = umask(Mode::RWXG | Mode::RWXO);
+    umask(mask - Mode::RWXU);
 }
 
 /// On Ctrl-C, SIGTERM and SIGHUP: nothing half-made is left behind.
