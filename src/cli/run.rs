@@ -11,7 +11,8 @@ use comfy_table::Color;
 use miette::{IntoDiagnostic, WrapErr};
 use reqwest::Url;
 use tcforge::image::description::{Description, Service};
-use tcforge::scratch::Scratch;
+use tcforge::project::{write_atomically, write_privately};
+use tcforge::scratch::{self, Scratch};
 use tcforge::vm::timeline::{Kind, Timeline};
 use tcforge::vm::{Boot, Bus, Checked, Disk, Firmware, Forward, Guest, Machine, check, create_data_disk};
 
@@ -26,13 +27,13 @@ const POWER_OFF: Duration = Duration::from_secs(300);
 pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> super::Outcome {
     let description = Description::read(&args.iso)?;
     let mut machine = machine(args, terminal)?;
-    let scratch = Scratch::in_dir(&std::env::temp_dir())
+    let folder = Scratch::in_dir(&scratch::runtime_dir())
         .into_diagnostic()
         .wrap_err("cannot make a folder for temporary files")?;
     let iso = args.iso.display();
     terminal.status("Booting", format!("{iso} with {}", machine.accelerator.title()));
     if args.check {
-        return run_check(args, &machine, scratch.path(), terminal);
+        return run_check(args, &machine, folder.path(), terminal);
     }
     let services = description.map_or_else(Vec::new, |description| description.services);
     for (name, url) in urls(&services, &mut machine.forwards)? {
@@ -51,7 +52,7 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> super::Outcome {
         "Console",
         "this terminal; Ctrl-A X ends the machine, Ctrl-A H tells more",
     );
-    let mut guest = machine.start_on_terminal(scratch.path())?;
+    let mut guest = machine.start_on_terminal(folder.path())?;
     open_loopback(&mut guest, &machine, terminal);
     guest.wait()?;
     Ok(ExitCode::SUCCESS)
@@ -199,14 +200,18 @@ fn run_check(args: &RunArgs, machine: &Machine, folder: &Path, terminal: &Termin
     Ok(ExitCode::SUCCESS)
 }
 
-/// The console's log, and when what came as data and as a picture.
+/// The console's log, which may have secrets of the box in it, and when what came as
+/// data and as a picture.
 fn write_report(report: &Path, folder: &Path, timeline: Option<&Timeline>) -> io::Result<()> {
     fs::create_dir_all(report)?;
-    fs::copy(folder.join("console.log"), report.join("console.log"))?;
+    write_privately(
+        &report.join("console.log"),
+        &fs::read(folder.join("console.log"))?,
+    )?;
     if let Some(timeline) = timeline {
         let json = serde_json::to_string_pretty(timeline)?;
-        fs::write(report.join("timeline.json"), json + "\n")?;
-        fs::write(report.join("timeline.svg"), timeline.to_svg())?;
+        write_atomically(&report.join("timeline.json"), (json + "\n").as_bytes())?;
+        write_atomically(&report.join("timeline.svg"), timeline.to_svg().as_bytes())?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::machine::{escaped, qemu};
+use crate::scratch::Scratch;
 
 /// Who runs the machine's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +82,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// Whether a machine with these arguments gets as far as its boot sector.
 fn runs(arguments: &str) -> io::Result<bool> {
     let Ok(qemu) = qemu() else { return Ok(false) };
-    let folder = tempfile::tempdir()?;
+    let folder = Scratch::in_dir(&std::env::temp_dir())?;
     let disk = folder.path().join("disk");
     let mut sector = [0; 512];
     sector[..END.len()].copy_from_slice(&END);

@@ -1,8 +1,9 @@
 //! A machine that runs.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use super::console::{Console, Line, NoLine};
 use super::machine::{Arguments, Machine, SHELL_PORT, escaped};
 use super::shell::{Output, Shell};
 use crate::doctor::find_program;
+use crate::scratch::Scratch;
 
 /// How often the end of the process is looked for.
 const POLL: Duration = Duration::from_millis(50);
@@ -46,7 +48,7 @@ enum Serial {
 
 impl Machine {
     /// Starts the machine. `folder` takes its log (`console.log`), what QEMU
-    /// says (`qemu.log`), and a socket while it runs.
+    /// says (`qemu.log`), and a socket until QEMU has connected.
     pub fn start(&self, folder: &Path) -> Result<Guest, VmError> {
         self.start_with(folder, Serial::Lines)
     }
@@ -62,7 +64,16 @@ impl Machine {
         self.check_files()?;
         let (qemu, args) = self.command()?;
         let mut args = Arguments(args);
-        let socket = folder.join("shell");
+        let failed = |path: &Path, source| VmError::File {
+            action: "write",
+            path: path.to_owned(),
+            source,
+        };
+        let write = |path: &Path| File::create(path).map_err(|source| failed(path, source));
+        let (said, log) = (folder.join("qemu.log"), write(&folder.join("console.log"))?);
+        let private = Scratch::in_dir(folder).map_err(|source| failed(folder, source))?;
+        let socket = private.path().join("shell");
+        let listener = listen(&socket).map_err(|source| failed(&socket, source))?;
         args.add(match serial {
             Serial::Lines => "-serial stdio",
             Serial::Terminal => "-serial mon:stdio",
@@ -73,19 +84,6 @@ impl Machine {
         args.pair("-chardev", option);
         args.add(&format!("-device virtserialport,chardev=shell,name={SHELL_PORT}"));
 
-        let write = |path: &Path| {
-            File::create(path).map_err(|source| VmError::File {
-                action: "write",
-                path: path.to_owned(),
-                source,
-            })
-        };
-        let (said, log) = (folder.join("qemu.log"), write(&folder.join("console.log"))?);
-        let listener = UnixListener::bind(&socket).map_err(|source| VmError::File {
-            action: "write",
-            path: socket.clone(),
-            source,
-        })?;
         let console = Console::new(Instant::now());
         let mut command = command(&qemu, args.0);
         if serial == Serial::Lines {
@@ -102,7 +100,7 @@ impl Machine {
         });
         let stream = accept(&listener, &mut child);
         // Nobody else is to connect.
-        let _ = std::fs::remove_file(&socket);
+        drop(private);
         Ok(Guest {
             child,
             status: None,
@@ -118,6 +116,14 @@ impl Machine {
             grouped: serial == Serial::Lines,
         })
     }
+}
+
+/// Listens at a socket that is this user's alone, whatever the umask. Its folder has to
+/// be, too: for a moment the socket is not.
+fn listen(socket: &Path) -> io::Result<UnixListener> {
+    let listener = UnixListener::bind(socket)?;
+    fs::set_permissions(socket, Permissions::from_mode(0o700))?;
+    Ok(listener)
 }
 
 /// QEMU, to end with the thread that starts it.
