@@ -33,6 +33,7 @@ pub mod progress;
 pub mod project;
 pub mod recipe;
 pub mod scratch;
+mod seal;
 pub mod stage;
 pub mod tcz;
 pub mod update;
