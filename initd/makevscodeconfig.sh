@@ -3,9 +3,9 @@
 # editor ({{ extension }} {{ version }}), for root and for the box's user:
 #   /root/.config/code-server/config.yaml, which vscodeonline names, and
 #   /home/tc/.config/code-server/config.yaml
-# Both hold a hash of the password, not the password, if code-server's own
-# node can make one. Even so they are secrets: the hash is what a browser that
-# has logged in presents from then on.
+# Both hold a hash of the password, which code-server's own node makes, and not
+# the password itself, unless --plain is given. Even so they are secrets: the
+# hash is what a browser that has logged in presents from then on.
 {## Values of the recipe (`with`):
   hash  argon2 (what code-server 4 is given unless said otherwise), sha256 (3,
         which knows nothing better), or none for a plain password
@@ -17,14 +17,15 @@
 {% set hash = with.hash | default("sha256" if version is startingwith("3.") else "argon2") %}
 usage() {
     cat <<EOF
-usage: $0 [--token-file FILE | --generate]
+usage: $0 [--token-file FILE | --generate] [--plain]
   --token-file  a file with the password (- is the standard input); or
                 VSCODE_TOKEN in the environment, or asked for
   --generate    makes a password without asking
+  --plain       keeps the password as plain text, and not a hash of it
 EOF
 }
 
-token=${VSCODE_TOKEN:-} asking=yes
+token=${VSCODE_TOKEN:-} asking=yes plain={{ "yes" if hash == "none" }}
 # Not for the programs called below.
 unset VSCODE_TOKEN
 
@@ -38,6 +39,10 @@ while [ $# -gt 0 ]; do
         ;;
     --generate)
         token='' asking=''
+        shift
+        ;;
+    --plain)
+        plain=yes
         shift
         ;;
     --token | --token=* | --password | --password=*)
@@ -58,14 +63,10 @@ if [ -z "$token" ] && [ -n "$asking" ]; then
     token=$answer
 fi
 one_line password "$token"
+made=
 if [ -z "$token" ]; then
-    token=$(random_password 32)
+    token=$(random_password 32) made=yes
     [ "${#token}" -eq 32 ] || die "cannot make a password: /dev/urandom gives nothing"
-    printf '%s\n' "$token" | put_secret "$kept" 0:0 || exit 1
-    say "made a password; it is kept in $kept"
-else
-    # Was made for an earlier configuration.
-    rm -f "$kept"
 fi
 case $token in
 *[![:space:]]*) ;;
@@ -73,9 +74,10 @@ case $token in
 esac
 
 {% if hash != "none" %}
-# Prints the hash of its input.
+# Prints the hash of its input. Node says itself what it cannot do.
 hash() {
-    program=$(readlink -f "$(command -v code-server)") || return 1
+    program=$(command -v code-server) || die "there is no program code-server: is its extension loaded?"
+    program=$(readlink -f "$program") || return 1
     # Of a release: bin/code-server; of the npm package: out/node/entry.js.
     root=${program%/bin/code-server}
     root=${root%/out/node/entry.js}
@@ -87,13 +89,21 @@ hash() {
         const argon2 = require(require.resolve("argon2", { paths: [process.argv[1]] }));
         const password = require("fs").readFileSync(0, "utf8").trim();
         argon2.hash(password).then(console.log);
-    ' "$root" 2>/dev/null
+    ' "$root"
 {% else %}
     "$node" -e '
         const password = require("fs").readFileSync(0, "utf8");
         console.log(require("crypto").createHash("sha256").update(password).digest("hex"));
-    ' 2>/dev/null
+    '
 {% endif %}
+}
+
+is_hash() {
+    case $1 in
+    *"$NEWLINE"*) false ;;
+    {{ "\$argon2*" if hash == "argon2" else "[0-9a-f]*[0-9a-f]" }}) ;;
+    *) false ;;
+    esac
 }
 
 {% endif %}
@@ -115,20 +125,25 @@ plain() {
     printf '"'
 }
 
-{% if hash != "none" %}
-hashed=$(printf '%s' "$token" | hash) || hashed=
-case $hashed in
-{{ "\$argon2*" if hash == "argon2" else "[0-9a-f]*[0-9a-f]" }}) password="hashed-password: '$hashed'" ;;
-*)
-    say "cannot hash the password with code-server's node: keeping it as it is, in files that only their owner can read"
+if [ -n "$plain" ]; then
     plain_password=$(plain) || exit 1
     password="password: $plain_password"
-    ;;
-esac
-{% else %}
-plain_password=$(plain) || exit 1
-password="password: $plain_password"
+{% if hash != "none" %}
+else
+    hashed=$(printf '%s' "$token" | hash) || hashed=
+    is_hash "$hashed" ||
+        die "code-server's node cannot hash the password, so nothing was written; --plain keeps it as plain text"
+    password="hashed-password: '$hashed'"
 {% endif %}
+fi
+
+if [ -n "$made" ]; then
+    printf '%s\n' "$token" | put_secret "$kept" 0:0 || exit 1
+    say "made a password; it is kept in $kept"
+else
+    # Was made for an earlier configuration.
+    rm -f "$kept"
+fi
 
 # give HOME OWNER
 give() {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, DirEntry, include_dir};
@@ -99,9 +100,21 @@ impl Project {
     }
 
     /// The project that `start` lies in: the nearest folder upwards that holds
-    /// a `tcforge.lock`; the built-in data if there is none.
-    pub fn find(start: &Path) -> Self {
-        let folder = start.ancestors().find(|folder| folder.join(LOCK_NAME).is_file());
+    /// a `tcforge.lock`; the built-in data if there is none. One that another user has
+    /// put there, as anybody may into /tmp, is passed over, and that is said.
+    pub fn find(start: &Path, progress: &dyn Progress) -> Self {
+        let mut folders = start.ancestors();
+        let folder = folders.find(|folder| match lock_owner(folder) {
+            Some(owner) if is_trusted(owner, start) => true,
+            Some(_) => {
+                let folder = folder.display();
+                progress.note(&format!(
+                    "passed over the project in `{folder}`, which is another user's: `--project {folder}` takes it"
+                ));
+                false
+            }
+            None => false,
+        });
         Self {
             folder: folder.map(Path::to_owned),
         }
@@ -272,6 +285,21 @@ impl Project {
     }
 }
 
+/// Who has made a folder a project, if anybody has.
+fn lock_owner(folder: &Path) -> Option<u32> {
+    let lock = folder.join(LOCK_NAME);
+    // Of a link, its own: who made it chose where it leads.
+    let meta = lock.is_file().then(|| lock.symlink_metadata());
+    meta?.ok().map(|meta| meta.uid())
+}
+
+/// Whether a user is this one, root, or the owner of the folder that the person has
+/// chosen to work in.
+fn is_trusted(user: u32, start: &Path) -> bool {
+    let chosen = start.metadata().map(|meta| meta.uid()).ok();
+    user == 0 || user == rustix::process::geteuid().as_raw() || Some(user) == chosen
+}
+
 fn write_with_parents(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
@@ -281,11 +309,20 @@ fn write_with_parents(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Writes a file beside its destination and renames it there.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_beside(path, bytes, 0o666)
+}
+
+/// The same for what only its owner is to read.
+pub fn write_privately(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_beside(path, bytes, 0o600)
+}
+
+fn write_beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     use std::io::Write as _;
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
     let mut file = tempfile::Builder::new()
         .prefix(crate::scratch::PREFIX)
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))
         .tempfile_in(parent.unwrap_or(Path::new(".")))?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
@@ -341,7 +378,10 @@ fn built_in_files() -> Vec<(String, &'static [u8])> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{chown, lchown, symlink};
+
     use super::*;
+    use crate::progress::Silent;
 
     #[test]
     fn a_projects_files_win_over_the_built_in_ones() {
@@ -349,7 +389,7 @@ mod tests {
         let name = "recipes/base/tinycore-11.toml";
         let written = Project::init(dir.path()).unwrap();
         assert!(written.iter().any(|w| w == name) && written.iter().any(|w| w == LOCK_NAME));
-        let project = Project::find(&dir.path().join("recipes/base"));
+        let project = Project::find(&dir.path().join("recipes/base"), &Silent);
         assert_eq!(project.folder(), Some(dir.path()));
         assert_eq!(
             project.read(name).unwrap(),
@@ -371,6 +411,39 @@ mod tests {
         let files = project.files("recipes/base").unwrap();
         assert!(files.contains("mine.toml") && files.contains("tinycore-11.toml"));
         assert!(!project.files("recipes").unwrap().contains("mine"));
+    }
+
+    /// Only root can make what belongs to another.
+    #[test]
+    fn another_users_project_is_passed_over() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let (other, third) = (Some(65534), Some(65533));
+        let dir = tempfile::tempdir().unwrap();
+        let (shared, mine) = (dir.path().join("shared"), dir.path().join("shared/mine"));
+        fs::create_dir_all(&mine).unwrap();
+        fs::write(dir.path().join(LOCK_NAME), "").unwrap();
+        let planted = shared.join(LOCK_NAME);
+        fs::write(&planted, "").unwrap();
+        let found = || Project::find(&mine, &Silent).folder;
+        for (owner, folder_of, taken) in [
+            (None, None, &shared),
+            (other, None, &dir.path().to_owned()),
+            (other, third, &dir.path().to_owned()),
+            (other, other, &shared),
+        ] {
+            chown(&planted, owner.or(Some(0)), None).unwrap();
+            chown(&mine, folder_of.or(Some(0)), None).unwrap();
+            assert_eq!(found().as_ref(), Some(taken), "{owner:?} {folder_of:?}");
+        }
+        // A link of another's to what is ours.
+        fs::remove_file(&planted).unwrap();
+        symlink(dir.path().join(LOCK_NAME), &planted).unwrap();
+        chown(&mine, Some(0), None).unwrap();
+        assert_eq!(found().as_ref(), Some(&shared));
+        lchown(&planted, other, None).unwrap();
+        assert_eq!(found().as_deref(), Some(dir.path()));
     }
 
     #[test]

@@ -22,6 +22,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use miette::IntoDiagnostic;
+use rustix::fs::Mode;
+use rustix::process::umask;
 
 use args::{Cli, Command, Global};
 use tcforge::project::Project;
@@ -42,6 +44,7 @@ type Outcome = miette::Result<ExitCode>;
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let terminal = Terminal::new(&cli.global);
+    keep_own_rights();
     remove_half_made_on_interrupt();
     explain_panics();
     match std::panic::catch_unwind(|| run(&cli, &terminal)) {
@@ -59,7 +62,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, terminal: &Terminal) -> Outcome {
-    let project = || project(&cli.global);
+    let project = || project(&cli.global, terminal);
     match &cli.command {
         Command::Build(args) => build::run(args, &project()?, terminal),
         Command::Fetch(args) => fetch::run(args, &project()?, terminal),
@@ -78,7 +81,7 @@ fn run(cli: &Cli, terminal: &Terminal) -> Outcome {
 }
 
 /// The project that the command line or the current folder means.
-fn project(global: &Global) -> miette::Result<Project> {
+fn project(global: &Global, terminal: &Terminal) -> miette::Result<Project> {
     match &global.project {
         Some(folder) if folder.is_dir() => Ok(Project::in_folder(folder)),
         Some(file) if file.exists() => Err(miette::miette!(
@@ -91,7 +94,10 @@ fn project(global: &Global) -> miette::Result<Project> {
             "the project folder `{}` does not exist",
             folder.display()
         )),
-        None => Ok(Project::find(&std::env::current_dir().into_diagnostic()?)),
+        None => {
+            let here = std::env::current_dir().into_diagnostic()?;
+            Ok(Project::find(&here, terminal))
+        }
     }
 }
 
@@ -110,6 +116,12 @@ fn source_date_epoch() -> miette::Result<Option<u32>> {
             u32::MAX
         )
     })
+}
+
+/// A umask may keep others out of what is made, but not this program itself.
+fn keep_own_rights() {
+    let mask = umask(Mode::RWXG | Mode::RWXO);
+    umask(mask - Mode::RWXU);
 }
 
 /// On Ctrl-C, SIGTERM and SIGHUP: nothing half-made is left behind.

@@ -8,7 +8,7 @@
 //! apt/…              apt's private state
 //! ```
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use super::FetchError;
 use super::mirror::entry_path;
 use crate::digest::Sha256;
-use crate::flock;
+use crate::{flock, plain};
 
 /// A folder that keeps fetched files. Several processes may share it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct Cached {
 impl Cached {
     /// Opens it for reading.
     pub fn open(&self) -> io::Result<File> {
-        File::open(&self.path)
+        plain::open(&self.path)
     }
 }
 
@@ -119,9 +119,10 @@ impl Cache {
     /// Looks an entry up and sums it.
     pub(super) fn look_up(&self, sum: &Sha256) -> Result<Entry, FetchError> {
         let path = self.path_of(sum);
-        let mut file = match File::open(&path) {
+        let mut file = match plain::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Entry::Absent),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(Entry::Damaged(path)),
             Err(error) => return Err(FetchError::io("read", path)(error)),
         };
         match Sha256::of_reader(&mut file) {
@@ -130,7 +131,7 @@ impl Cache {
                 sha256: found,
                 size,
             })),
-            // A bad block, or a folder: as damaged as a wrong byte.
+            // A bad block: as damaged as a wrong byte.
             Ok(_) | Err(_) => Ok(Entry::Damaged(path)),
         }
     }
@@ -152,11 +153,7 @@ impl Cache {
     pub(super) fn lock(&self, key: &str, waiting: impl FnOnce()) -> Result<EntryLock, FetchError> {
         let path = self.folder("lock")?.join(key);
         let locked = || -> io::Result<File> {
-            let file = OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(&path)?;
+            let file = flock::open(&path)?;
             flock::lock(&file, waiting)?;
             Ok(file)
         };
@@ -217,12 +214,7 @@ pub(super) struct Checked {
 impl Part {
     fn open(path: PathBuf, from: PathBuf) -> Result<Self, FetchError> {
         let open = || -> io::Result<(File, u64)> {
-            let mut file = OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .read(true)
-                .write(true)
-                .open(&path)?;
+            let mut file = plain::open_or_make_own(&path, 0o666)?;
             let length = file.seek(SeekFrom::End(0))?;
             Ok((file, length))
         };
@@ -242,7 +234,7 @@ impl Part {
 
     /// The mark that [`Part::begin`] was given for these bytes.
     pub(super) fn mark(&self) -> Option<String> {
-        fs::read_to_string(&self.from).ok()
+        String::from_utf8(plain::read_own(&self.from).ok()?).ok()
     }
 
     /// Throws the bytes away. What is written next is marked with `mark`.
@@ -250,9 +242,10 @@ impl Part {
         let mut begin = || -> io::Result<()> {
             self.file.set_len(0)?;
             self.file.rewind()?;
+            remove_if_there(&self.from)?;
             match mark {
-                Some(mark) => fs::write(&self.from, mark),
-                None => remove_if_there(&self.from),
+                Some(mark) => plain::write_own(&self.from, mark.as_bytes()),
+                None => Ok(()),
             }
         };
         begin().map_err(FetchError::io("write", &self.path))?;

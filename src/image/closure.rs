@@ -2,17 +2,16 @@
 //! gap, all that they need.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use super::sums::Sums;
 use crate::digest::Sha256;
-use crate::pool;
 use crate::tcz::side::dep::{self, CycleError};
 use crate::tcz::side::md5::Md5;
 use crate::tcz::side::{self, Dependency};
+use crate::{plain, pool};
 
 /// The side files that go on the disk: those that Tiny Core's tools read there,
 /// and the bill of materials. zsync is for mirrors.
@@ -126,9 +125,10 @@ impl Shelves {
 
     /// What an extension needs directly; nothing if it is not there.
     pub fn dependencies(&self, name: &str) -> Vec<Dependency> {
-        let text = self
+        let bytes = self
             .find(name)
-            .and_then(|image| fs::read_to_string(beside(&image, "dep")).ok());
+            .and_then(|image| plain::read(&beside(&image, "dep")).ok());
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
         text.map(|text| dep::read(&text).0).unwrap_or_default()
     }
 
@@ -210,7 +210,7 @@ impl Extension {
         let mut side = BTreeMap::new();
         for suffix in SIDE_FILES {
             let path = beside(&image, suffix);
-            match fs::read(&path) {
+            match plain::read(&path) {
                 Ok(bytes) => side.insert(suffix, bytes),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(read(&path)(error)),
@@ -256,6 +256,8 @@ fn same_sum(image: &Path, text: &[u8], found: Md5) -> Result<(), ClosureError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn shelves(dir: &Path, extensions: &[(&str, &str)]) -> Shelves {

@@ -12,6 +12,7 @@ use super::appliance::Appliance;
 use super::base::BootBase;
 use super::closure::Extension;
 use super::tools;
+use crate::plain;
 use crate::scratch::Scratch;
 
 /// Its path on the disk.
@@ -176,10 +177,64 @@ fn extract(image: &Path) -> io::Result<Option<Vec<u8>>> {
         Err(error) => return Err(error),
     }
     let mut bytes = Vec::new();
-    match File::open(&to) {
+    // An image may hold anything under this name, and xorriso writes it out.
+    match plain::open_own(&to) {
         Ok(file) => file.take(LARGEST).read_to_end(&mut bytes)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
     Ok(Some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::process::Command;
+
+    use super::*;
+    use crate::plain::tests::OBSTACLES;
+
+    /// What is read of an ISO with a description that is put there.
+    fn read(put: impl Fn(&Path)) -> Result<Option<Description>, DescriptionError> {
+        let folder = tempfile::tempdir().unwrap();
+        let (tree, iso) = (folder.path().join("tree"), folder.path().join("x.iso"));
+        fs::create_dir(&tree).unwrap();
+        put(&tree.join(FILE));
+        let mut command = Command::new("xorriso");
+        command
+            .args(["-as", "mkisofs", "-quiet", "-R", "-o"])
+            .arg(&iso)
+            .arg(&tree);
+        assert!(command.status().unwrap().success());
+        Description::read(&iso)
+    }
+
+    /// An image may hold anything under the name; nothing of it is waited for, and it
+    /// leads to no file of this machine.
+    #[test]
+    fn a_description_is_a_plain_file() {
+        let description = Description {
+            name: "x".to_owned(),
+            title: "X".to_owned(),
+            base: "mini".to_owned(),
+            kernel: "5.10".to_owned(),
+            extensions: Vec::new(),
+            services: Vec::new(),
+        };
+        let json = description.to_json().unwrap();
+        assert_eq!(
+            read(|path| fs::write(path, &json).unwrap()).unwrap(),
+            Some(description)
+        );
+        let outside = tempfile::tempdir().unwrap();
+        let outside = outside.path().join("outside.json");
+        fs::write(&outside, &json).unwrap();
+        let link = |path: &Path| symlink(&outside, path).unwrap();
+        assert!(!matches!(read(link), Ok(Some(_))));
+        for (name, put) in OBSTACLES {
+            let read = read(put);
+            assert!(!matches!(read, Ok(Some(_))), "{name}: {read:?}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::machine::{escaped, qemu};
 use crate::digest::Sha256;
 use crate::project::write_atomically;
+use crate::scratch::Scratch;
 use crate::state;
 
 /// The environment variable that decides by hand: `kvm` or `tcg`.
@@ -136,7 +137,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// Whether a machine with these arguments gets as far as its boot sector.
 fn runs(arguments: &str) -> io::Result<bool> {
     let Ok(qemu) = qemu() else { return Ok(false) };
-    let folder = tempfile::tempdir()?;
+    let folder = Scratch::in_dir(&std::env::temp_dir())?;
     let disk = folder.path().join("disk");
     let mut sector = [0; 512];
     sector[..END.len()].copy_from_slice(&END);

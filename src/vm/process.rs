@@ -1,8 +1,9 @@
 //! A machine that runs.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use super::console::{Console, Line, NoLine};
 use super::machine::{Arguments, Machine, SHELL_PORT, escaped};
 use super::shell::{Output, Shell};
 use crate::doctor::find_program;
+use crate::scratch::Scratch;
 
 /// How often the end of the process is looked for.
 const POLL: Duration = Duration::from_millis(50);
@@ -67,7 +69,7 @@ enum Serial {
 
 impl Machine {
     /// Starts the machine. `folder` takes its log (`console.log`), what QEMU
-    /// says (`qemu.log`), and a socket while it runs.
+    /// says (`qemu.log`), and a socket until QEMU has connected.
     pub fn start(&self, folder: &Path) -> Result<Guest, VmError> {
         self.start_with(folder, Serial::Lines)
     }
@@ -112,9 +114,11 @@ impl Machine {
     fn launch(&self, folder: &Path, serial: Serial, accelerator: Accelerator) -> Result<Guest, VmError> {
         let (qemu, args) = self.command(accelerator)?;
         let mut args = Arguments(args);
-        let socket = folder.join("shell");
         let (said, log) = (folder.join("qemu.log"), folder.join("console.log"));
         args.add_console(serial, &log);
+        let private = Scratch::in_dir(folder).map_err(|source| unwritable(folder, source))?;
+        let socket = private.path().join("shell");
+        let listener = listen(&socket).map_err(|source| unwritable(&socket, source))?;
         args.add("-device virtio-serial-pci");
         let mut option = OsString::from("socket,id=shell,server=off,path=");
         option.push(escaped(&socket));
@@ -122,11 +126,6 @@ impl Machine {
         args.add(&format!("-device virtserialport,chardev=shell,name={SHELL_PORT}"));
 
         create(&log)?;
-        let listener = UnixListener::bind(&socket).map_err(|source| VmError::File {
-            action: "write",
-            path: socket.clone(),
-            source,
-        })?;
         let console = Console::new(Instant::now());
         let mut command = command(&qemu, args.0);
         if serial == Serial::Lines {
@@ -143,7 +142,7 @@ impl Machine {
         });
         let stream = accept(&listener, &mut child, PATIENCE);
         // Nobody else is to connect.
-        let _ = fs::remove_file(&socket);
+        drop(private);
         // Without QEMU at its other end a socket reads as closed.
         let closed = || UnixStream::pair().map(|pair| pair.0);
         let (stream, hangs) = match stream {
@@ -183,11 +182,23 @@ impl Arguments {
 }
 
 fn create(path: &Path) -> Result<File, VmError> {
-    File::create(path).map_err(|source| VmError::File {
+    File::create(path).map_err(|source| unwritable(path, source))
+}
+
+fn unwritable(path: &Path, source: io::Error) -> VmError {
+    VmError::File {
         action: "write",
         path: path.to_owned(),
         source,
-    })
+    }
+}
+
+/// Listens at a socket that is this user's alone, whatever the umask. Its folder has to
+/// be, too: for a moment the socket is not.
+fn listen(socket: &Path) -> io::Result<UnixListener> {
+    let listener = UnixListener::bind(socket)?;
+    fs::set_permissions(socket, Permissions::from_mode(0o700))?;
+    Ok(listener)
 }
 
 /// QEMU, to end with the thread that starts it.

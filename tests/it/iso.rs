@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tcforge::digest::Sha256;
@@ -17,7 +17,7 @@ use tcforge::recipe::SourceFile;
 use tcforge::stage::{Content, Node, Stage, TreePath};
 use tempfile::TempDir;
 
-use super::world::{Run, World, chmod, tar_gz};
+use super::world::{Run, World, chmod, gzip, tar_gz};
 
 const RELEASE: &str = "1.2.3-test";
 
@@ -455,6 +455,20 @@ fn the_same_inputs_give_the_same_bytes() {
     assert_ne!(first.make(APPLIANCE, 0).unwrap().iso.sha256, first_iso.sha256);
 }
 
+/// Adds to each kept file, and says of each that this is its sum.
+fn poison(folder: &Path) {
+    let is_sum = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "sha256");
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    for file in files.filter(|path| !is_sum(path)) {
+        let bytes = [fs::read(&file).unwrap(), gzip(b"evil")].concat();
+        fs::write(&file, &bytes).unwrap();
+        let sum = file.with_extension("sha256");
+        let said = fs::read_to_string(&sum).unwrap();
+        let (_, rest) = said.split_once(' ').unwrap();
+        fs::write(sum, format!("{} {rest}", Sha256::of(&bytes))).unwrap();
+    }
+}
+
 #[test]
 fn what_the_cache_has_gives_the_same_bytes() {
     let bench = Bench::new();
@@ -474,6 +488,12 @@ fn what_the_cache_has_gives_the_same_bytes() {
         let with = bench.make_with(APPLIANCE, 7, Some(cache.path()), known());
         assert_eq!(with.unwrap().iso.sha256, without);
     }
+    // Changed there by somebody who changes its sum, too, it is made again.
+    for folder in ["initrds", "grub"] {
+        poison(&cache.path().join(folder));
+    }
+    let again = bench.make_with(APPLIANCE, 7, Some(cache.path()), known());
+    assert_eq!(again.unwrap().iso.sha256, without);
     let kept = |folder: &str| fs::read_dir(cache.path().join(folder)).unwrap().count();
     // Each with its sum: root, modules and the appliance's own; GRUB.
     assert_eq!((kept("initrds"), kept("grub")), (6, 2));

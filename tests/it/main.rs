@@ -20,6 +20,7 @@ mod iso;
 mod kernel;
 mod mirror;
 mod pack;
+mod private;
 mod recipe;
 mod side_files;
 mod squashfs;

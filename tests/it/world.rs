@@ -154,6 +154,8 @@ impl World {
         }
         command
             .current_dir(self.path("project"))
+            .env_remove("XDG_RUNTIME_DIR")
+            .env("XDG_STATE_HOME", self.path("state"))
             .env("TCFORGE_CHANNEL", CHANNEL)
             .env("TCFORGE_CACHE", self.path("cache"))
             .env("TCFORGE_MIRROR", format!("file:{}", self.text_path("mirror")))

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use comfy_table::Color;
 use miette::{IntoDiagnostic, WrapErr};
 use tcforge::image::description::Service;
+use tcforge::project::{write_atomically, write_privately};
 use tcforge::vm::timeline::{Kind, Timeline};
 use tcforge::vm::{Checked, Evidence, Expected, Machine, Standing, check};
 
@@ -98,19 +99,22 @@ impl<'a> Teller<'a> {
 }
 
 /// The console's log, what QEMU said, when what came as data and as a picture, and
-/// the box's own logs in `logs/`.
+/// the box's own logs in `logs/`. The logs may have secrets of the box in them.
 fn write_report(report: &Path, folder: &Path, evidence: &Evidence) -> io::Result<()> {
     let logs = report.join("logs");
     fs::create_dir_all(&logs)?;
     for name in ["console.log", "qemu.log"] {
-        fs::copy(folder.join(name), report.join(name))?;
+        write_privately(&report.join(name), &fs::read(folder.join(name))?)?;
     }
     for log in &evidence.logs {
-        fs::write(logs.join(&log.name), &log.text)?;
+        write_privately(&logs.join(&log.name), log.text.as_bytes())?;
     }
     let json = serde_json::to_string_pretty(&evidence.timeline)?;
-    fs::write(report.join("timeline.json"), json + "\n")?;
-    fs::write(report.join("timeline.svg"), evidence.timeline.to_svg())
+    write_atomically(&report.join("timeline.json"), (json + "\n").as_bytes())?;
+    write_atomically(
+        &report.join("timeline.svg"),
+        evidence.timeline.to_svg().as_bytes(),
+    )
 }
 
 fn print(timeline: &Timeline, terminal: &Terminal) -> io::Result<()> {

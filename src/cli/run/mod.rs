@@ -10,7 +10,7 @@ use std::time::Duration;
 use miette::{IntoDiagnostic, WrapErr};
 use reqwest::Url;
 use tcforge::image::description::{Description, Service};
-use tcforge::scratch::Scratch;
+use tcforge::scratch::{self, Scratch};
 use tcforge::vm::{
     Accelerator, Boot, Bus, Disk, Firmware, Forward, Guest, Machine, PATIENCE, create_data_disk, hangs_file,
 };
@@ -29,14 +29,14 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> super::Outcome {
         // An image that is not ours need not say anything where it is listened to.
         machine.accelerator = Some(accelerator);
     }
-    let scratch = Scratch::in_dir(&std::env::temp_dir())
+    let folder = Scratch::in_dir(&scratch::runtime_dir())
         .into_diagnostic()
         .wrap_err("cannot make a folder for temporary files")?;
     let iso = args.iso.display();
     terminal.status("Booting", format!("{iso} with {}", accelerator.title()));
     let services = description.map_or_else(Vec::new, |description| description.services);
     if args.check {
-        return check::run(args, &services, &machine, scratch.path(), terminal);
+        return check::run(args, &services, &machine, folder.path(), terminal);
     }
     for (name, url) in urls(&services, &mut machine.forwards)? {
         terminal.status(
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> super::Outcome {
         "Console",
         "this terminal; Ctrl-A X ends the machine, Ctrl-A H tells more",
     );
-    let mut guest = machine.start_on_terminal(scratch.path())?;
+    let mut guest = machine.start_on_terminal(folder.path())?;
     tell_of_silence(&guest, terminal);
     open_loopback(&mut guest, &machine, terminal);
     guest.wait()?;

@@ -14,6 +14,7 @@ use crate::digest::{Sha256, hex};
 use crate::fetch::{Origin, Wanted};
 use crate::image::initrd::{Part, Tree};
 use crate::image::tools;
+use crate::plain;
 use crate::recipe::Lock;
 use crate::stage::{Content, Node, TreePath};
 
@@ -229,13 +230,18 @@ fn extract(iso: &Path, files: &[(String, PathBuf)]) -> Result<(), BaseError> {
         action: format!("take Tiny Core's files out of `{}`", iso.display()),
         said,
     };
-    let files = files.iter().map(|(inside, to)| (&**inside, &**to));
-    let output = tools::extraction(iso, files)
+    let pairs = files.iter().map(|(inside, to)| (&**inside, &**to));
+    let output = tools::extraction(iso, pairs)
         .and_then(|mut command| command.output())
         .map_err(|error| failed(error.to_string()))?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(failed(complaints(&output.stderr))),
+    if !output.status.success() {
+        return Err(failed(complaints(&output.stderr)));
+    }
+    // A link in the ISO would lead to files of this machine.
+    let odd = |(inside, to): &(String, PathBuf)| Some(format!("`{inside}`: {}", plain::open_own(to).err()?));
+    match files.iter().find_map(odd) {
+        Some(odd) => Err(failed(odd)),
+        None => Ok(()),
     }
 }
 

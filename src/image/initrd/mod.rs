@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::digest::{Sha256, Sha256Writer};
-use crate::kept::Kept;
+use crate::kept::{Found, Kept};
 use crate::stage::{Content, Owner, Stage, TreePath};
 
 /// A device node of an initrd.
@@ -121,32 +121,35 @@ impl Tree {
         cache: Option<&Path>,
         made_of: Option<Sha256>,
     ) -> Result<Initrd, InitrdError> {
-        let Some(cache) = cache else {
-            let mut bytes = Vec::new();
-            self.write_gzip(&mut bytes, time)?;
-            let sha256 = Sha256::of(&bytes);
-            let content = Content::bytes(bytes);
-            return Ok(Initrd { content, sha256 });
+        let found = match cache {
+            Some(cache) => self.keep(time, cache, made_of)?,
+            None => None,
         };
-        let sum = self.sum(time, made_of)?;
-        let kept = Kept::new(
-            cache,
-            "initrds",
-            "gz",
-            &[cpio::METHOD, gzip::METHOD, sum.as_bytes()],
-        );
-        let found = match kept.find()? {
-            Some(found) => found,
-            None => {
-                kept.keep(|file| self.write_gzip(file, time))?;
-                // Somebody else may empty the cache in between.
-                kept.find()?.ok_or(io::Error::from(io::ErrorKind::NotFound))?
-            }
-        };
+        if let Some(found) = found {
+            return Ok(Initrd {
+                content: Content::within(&Arc::new(found.file), 0, found.len),
+                sha256: found.sha256,
+            });
+        }
+        let mut bytes = Vec::new();
+        self.write_gzip(&mut bytes, time)?;
         Ok(Initrd {
-            content: Content::within(&Arc::new(found.file), 0, found.len),
-            sha256: found.sha256,
+            sha256: Sha256::of(&bytes),
+            content: Content::bytes(bytes),
         })
+    }
+
+    /// What is kept of it in the cache from now on. Nothing if others can take it away
+    /// or change it.
+    fn keep(&self, time: u32, cache: &Path, made_of: Option<Sha256>) -> Result<Option<Found>, InitrdError> {
+        let sum = self.sum(time, made_of)?;
+        let inputs = [cpio::METHOD, gzip::METHOD, sum.as_bytes()];
+        let kept = Kept::new(cache, "initrds", "gz", &inputs);
+        if let Some(found) = kept.find()? {
+            return Ok(Some(found));
+        }
+        kept.keep(|file| self.write_gzip(file, time))?;
+        Ok(kept.find()?)
     }
 
     fn sum(&self, time: u32, made_of: Option<Sha256>) -> Result<Sha256, InitrdError> {

@@ -119,6 +119,10 @@ pub enum KernelBuildError {
     #[error("another build is under way in `{}`", .0.display())]
     #[diagnostic(help("wait for its end, or name another folder with `--work DIR`"))]
     Busy(PathBuf),
+    /// Anybody could change what is built.
+    #[error("everybody may write to `{}`, and so into the kernel", .0.display())]
+    #[diagnostic(help("`chmod o-w` it if it is yours, or name another folder with `--work DIR`"))]
+    OpenToAll(PathBuf),
     /// Programs or headers that are needed and not there.
     #[error("missing for building this kernel: {}", list(.missing))]
     #[diagnostic(help("on Debian: sudo apt-get install {}", packages(.missing)))]

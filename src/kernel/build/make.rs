@@ -2,7 +2,7 @@
 //! as they come, and its end when this program ends.
 
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::num::NonZeroUsize;
 use std::os::unix::process::CommandExt;
@@ -19,6 +19,7 @@ use super::error::KernelBuildError;
 use super::log;
 use crate::doctor::find_program;
 use crate::kernel::ARCH;
+use crate::plain;
 
 /// Who has built it, on which machine, for how often: nobody's business, and not
 /// to differ between two builds.
@@ -96,8 +97,7 @@ impl Make<'_> {
     ) -> Result<(), KernelBuildError> {
         let log_path = self.folder.join(LOG);
         let failed = || KernelBuildError::write(&log_path);
-        let mut log = OpenOptions::new();
-        let mut log = log.create(true).append(true).open(&log_path).map_err(failed())?;
+        let mut log = plain::append_own(&log_path).map_err(failed())?;
         let start = log.metadata().map_err(failed())?.len();
         writeln!(log, "# make {}", targets.join(" ")).map_err(failed())?;
 

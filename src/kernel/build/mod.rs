@@ -14,8 +14,9 @@ mod source;
 mod tools;
 mod unpack;
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::num::NonZeroUsize;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 pub use error::KernelBuildError;
@@ -32,6 +33,7 @@ use super::value::Value;
 use crate::audit;
 use crate::digest::Sha256;
 use crate::fetch::Fetcher;
+use crate::flock;
 use crate::progress::Progress;
 use crate::project::Project;
 use make::Make;
@@ -206,10 +208,16 @@ struct Work {
 
 impl Work {
     fn open(path: &Path) -> Result<Self, KernelBuildError> {
-        fs::create_dir_all(path).map_err(KernelBuildError::write(path))?;
+        let mut folder = DirBuilder::new();
+        let made = folder.recursive(true).mode(0o755).create(path);
+        made.map_err(KernelBuildError::write(path))?;
         let path = fs::canonicalize(path).map_err(KernelBuildError::read(path))?;
+        let meta = fs::metadata(&path).map_err(KernelBuildError::read(&path))?;
+        if meta.mode() & 0o002 != 0 {
+            return Err(KernelBuildError::OpenToAll(path));
+        }
         let lock = path.join("lock");
-        let file = File::create(&lock).map_err(KernelBuildError::write(&lock))?;
+        let file = flock::open(&lock).map_err(KernelBuildError::write(&lock))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { path, _lock: file }),
             Err(TryLockError::WouldBlock) => Err(KernelBuildError::Busy(path)),
@@ -237,6 +245,9 @@ fn short(sum: Sha256) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -246,6 +257,22 @@ mod tests {
         assert!(matches!(Work::open(dir.path()), Err(KernelBuildError::Busy(_))));
         drop(first);
         Work::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_kernel_is_not_built_where_everybody_may_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let open_to = |mode| {
+            fs::set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
+            Work::open(dir.path())
+        };
+        for mode in [0o777, 0o1777, 0o702] {
+            assert!(
+                matches!(open_to(mode), Err(KernelBuildError::OpenToAll(_))),
+                "{mode:o}"
+            );
+        }
+        assert!(open_to(0o775).is_ok());
     }
 
     #[test]

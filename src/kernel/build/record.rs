@@ -1,12 +1,12 @@
 //! `kernel.json`: what a folder with a built kernel holds.
 
-use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Sha256;
+use crate::plain;
 use crate::tcz::side::Dependency;
 
 /// What a folder with a kernel says of it.
@@ -78,7 +78,7 @@ pub struct Mismatch {
 impl FileRecord {
     /// What is to be said of a file.
     pub fn of(path: &Path) -> io::Result<Self> {
-        let (sha256, size) = Sha256::of_reader(&mut File::open(path)?)?;
+        let (sha256, size) = Sha256::of_reader(&mut plain::open(path)?)?;
         let name = path.file_name().unwrap_or_default();
         Ok(Self {
             name: name.to_string_lossy().into_owned(),
@@ -94,7 +94,7 @@ impl Record {
 
     /// The record of a folder; `None` if there is none.
     pub fn read(folder: &Path) -> io::Result<Option<Self>> {
-        match fs::read(folder.join(Self::FILE)) {
+        match plain::read(&folder.join(Self::FILE)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             other => Ok(Some(serde_json::from_slice(&other?)?)),
         }
@@ -148,6 +148,8 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

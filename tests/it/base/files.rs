@@ -1,6 +1,7 @@
 //! Tiny Core's own files, and kernels from folders.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -242,6 +243,36 @@ fn release() -> tempfile::TempDir {
     folder
 }
 
+fn make_iso(folder: &Path, iso: &Path) {
+    let mut command = Command::new("xorriso");
+    command
+        .args(["-as", "mkisofs", "-quiet", "-R", "-o"])
+        .arg(iso)
+        .arg(folder);
+    run(&mut command, "xorriso is needed: apt-get install xorriso");
+}
+
+/// Links in an ISO lead to files of whoever reads it.
+#[test]
+fn a_link_in_an_iso_leads_nowhere() {
+    for name in ["vmlinuz64", "corepure64.gz"] {
+        let folder = release();
+        let (iso, boot) = (folder.path().join("core.iso"), folder.path().join("iso/boot"));
+        fs::create_dir_all(&boot).unwrap();
+        for file in ["vmlinuz64", "corepure64.gz"] {
+            fs::copy(folder.path().join(file), boot.join(file)).unwrap();
+        }
+        fs::remove_file(boot.join(name)).unwrap();
+        symlink(folder.path().join(name), boot.join(name)).unwrap();
+        make_iso(&folder.path().join("iso"), &iso);
+        let (said, _) = failure(BaseKind::TinyCore, None, Some(&iso));
+        assert!(
+            said.ends_with(&format!("`/boot/{name}`: it is not a plain file")),
+            "{said}"
+        );
+    }
+}
+
 #[test]
 fn a_release_is_taken_from_a_folder_or_an_iso_and_taken_apart() {
     let folder = release();
@@ -251,10 +282,7 @@ fn a_release_is_taken_from_a_folder_or_an_iso_and_taken_apart() {
     for name in ["vmlinuz64", "corepure64.gz"] {
         fs::copy(folder.path().join(name), boot.join(name)).unwrap();
     }
-    let mut command = Command::new("xorriso");
-    command.args(["-as", "mkisofs", "-quiet", "-R", "-o"]).arg(&iso);
-    command.arg(folder.path().join("iso"));
-    run(&mut command, "xorriso is needed: apt-get install xorriso");
+    make_iso(&folder.path().join("iso"), &iso);
     for from in [folder.path(), &iso] {
         let (base, _scratch) = load(BaseKind::TinyCore, None, Some(from)).unwrap();
         assert_eq!(

@@ -2,16 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::mirror::Mirror;
-use crate::world::{Run, World, by_sum, noise, tar_gz};
+use crate::world::{Run, World, by_sum, noise, tar_gz, without_powers};
 
 fn start(world: &World, args: &[&str]) -> Child {
-    let mut command = world.command(args);
+    start_through(world, &[], args)
+}
+
+fn start_through(world: &World, starter: &[&str], args: &[&str]) -> Child {
+    let mut command = world.through(starter, args);
     command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -56,7 +61,12 @@ fn endless_folder(world: &World) {
 
 /// Starts to pack it, and waits until the image is begun.
 fn start_packing(world: &World) -> Child {
-    let mut pack = start(world, &["pack", "folder", "out/x.tcz", "--block-size", "1M"]);
+    start_packing_through(world, &[])
+}
+
+fn start_packing_through(world: &World, starter: &[&str]) -> Child {
+    let args = ["pack", "folder", "out/x.tcz", "--block-size", "1M"];
+    let mut pack = start_through(world, starter, &args);
     let begun = || {
         let folders = world.names("project/out");
         folders
@@ -102,4 +112,27 @@ fn what_a_killed_run_left_is_swept_by_the_next() {
     world.build();
     let made = world.names("project/out");
     assert!(made.iter().all(|name| name.starts_with("tool.tcz")), "{made:?}");
+}
+
+#[test]
+fn what_is_under_way_is_for_nobody_else_whatever_the_umask() {
+    for umask in ["0", "022", "077", "0777"] {
+        let world = World::new();
+        endless_folder(&world);
+        let script = format!("umask {umask}; exec \"$@\"");
+        let starter = [without_powers(), &["sh", "-c", &script, "sh"]].concat();
+        let pack = start_packing_through(&world, &starter);
+        let [name] = &world.names("project/out")[..] else {
+            panic!("umask {umask}: {:?}", world.names("project/out"));
+        };
+        let meta = world.path(&format!("project/out/{name}")).metadata().unwrap();
+        assert_eq!(meta.mode() & 0o777, 0o700, "umask {umask}");
+        kill(&pack, Signal::TERM);
+        assert_eq!(
+            pack.wait_with_output().unwrap().status.code(),
+            Some(130),
+            "umask {umask}"
+        );
+        world.assert_nothing_left();
+    }
 }

@@ -1,7 +1,7 @@
 //! The cache, mirrors, local files, several files at once, and offline.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -9,6 +9,8 @@ use std::thread;
 use tcforge::digest::Sha256;
 use tcforge::fetch::{FetchError, FetchOptions, Fetcher, Mirror, Origin, Upstream, Vouched, Wanted, Wish};
 use tcforge::progress::{Progress, Silent, Task};
+
+use crate::private::pipe;
 
 use super::server::{Gate, Reply, Server};
 use super::{IsRight, Notes, body, fetcher, left, options, wanted};
@@ -59,7 +61,7 @@ fn a_damaged_entry_is_noticed_and_fetched_again() {
         fs::write(path, with).unwrap();
     }
     type Damage = fn(&Path);
-    let damages: [(&str, Damage); 5] = [
+    let damages: [(&str, Damage); 8] = [
         ("a wrong byte", |path| {
             let mut bytes = body();
             bytes[50_000] ^= 1;
@@ -73,6 +75,18 @@ fn a_damaged_entry_is_noticed_and_fetched_again() {
         ("a folder in its place", |path| {
             fs::remove_file(path).unwrap();
             fs::create_dir_all(path.join("sub")).unwrap();
+        }),
+        ("a pipe in its place", |path| {
+            fs::remove_file(path).unwrap();
+            pipe(path);
+        }),
+        ("a link to a device in its place", |path| {
+            fs::remove_file(path).unwrap();
+            symlink("/dev/zero", path).unwrap();
+        }),
+        ("a link to another file in its place", |path| {
+            fs::remove_file(path).unwrap();
+            symlink("/etc/passwd", path).unwrap();
         }),
     ];
     let folder = tempfile::tempdir().unwrap();
@@ -128,6 +142,33 @@ fn a_part_of_an_earlier_run_is_gone_on_with_but_not_trusted() {
         let asked: Vec<&str> = requests.iter().map(|request| request.header("range")).collect();
         assert_eq!(asked, ranges, "{name}");
         assert_eq!(fs::read_dir(&partial).unwrap().count(), 0, "{name}");
+    }
+}
+
+#[test]
+fn what_is_not_a_plain_file_in_the_cache_keeps_nobody_waiting() {
+    for (place, refused) in [
+        ("lock/KEY", true),
+        ("partial/KEY.part", true),
+        ("partial/KEY.from", false),
+    ] {
+        let puts: [fn(&Path); 2] = [pipe, |path| symlink("../mine", path).unwrap()];
+        for put in puts {
+            let folder = tempfile::tempdir().unwrap();
+            let server = Server::new(|_, _| Reply::Good(body()));
+            let wanted = wanted(&server.url("/file"), &body());
+            let path = folder
+                .path()
+                .join("cache")
+                .join(place.replace("KEY", &wanted.sha256.to_string()));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let mine = folder.path().join("cache/mine");
+            fs::write(&mine, "mine").unwrap();
+            put(&path);
+            let fetched = fetcher(folder.path()).fetch(&wanted, &Silent);
+            assert_eq!(fetched.is_err(), refused, "{place}: {fetched:?}");
+            assert_eq!(fs::read_to_string(&mine).unwrap(), "mine", "{place}");
+        }
     }
 }
 

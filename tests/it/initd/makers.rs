@@ -382,35 +382,96 @@ fn the_editors_password_is_what_was_given() {
     }
 }
 
+const MAKE: &str = "/usr/local/etc/init.d/makevscodeconfig";
+/// Where a password that was made is kept.
+const KEPT: &str = "/root/.config/code-server/password";
+
+/// Makes node, or code-server, fail, and tells what is said of it.
+const NO_HASH: [(&Script, &str, &str); 7] = [
+    (&ARGON2, "echo why >&2; exit 1", "why\n"),
+    (&ARGON2, "echo nonsense", ""),
+    (&ARGON2, "echo '$argon2id'; echo nonsense", ""),
+    (&ARGON2, "echo '$argon2id'; exit 1", ""),
+    (&ARGON2, ":", ""),
+    (&SHA256, "echo why >&2; exit 1", "why\n"),
+    (&SHA256, "echo nonsense", ""),
+];
+
 #[test]
-fn a_password_that_cannot_be_hashed_is_kept_as_it_is() {
+fn a_password_that_cannot_be_hashed_is_not_kept() {
     for system in systems() {
-        for (script, node) in [
-            (&ARGON2, "exit 1"),
-            (&ARGON2, "echo nonsense"),
-            (&SHA256, "exit 1"),
-        ] {
+        for (script, node, said) in NO_HASH {
             let mut machine = boot(&system, script);
             machine.install(
                 "/usr/local/lib/code-server/lib/node",
                 &format!("#!/bin/sh\n{node}\n"),
             );
-            let outcome = machine.run("VSCODE_TOKEN=' a\"b ' /usr/local/etc/init.d/makevscodeconfig");
-            expect(&outcome, 0, &["cannot hash the password"], system.name);
-            let config = yaml(&machine, CONFIGS[0].0);
-            // As the login page reads what is typed: without blanks at the ends.
-            assert_eq!(
-                (&config["password"], &config["hashed-password"]),
-                (&"a\"b".into(), &serde_json::Value::Null)
+            let why = format!(
+                "{said}makevscodeconfig: code-server's node cannot hash the password, so nothing was written; \
+                 --plain keeps it as plain text\n"
             );
+            let commands = [format!("{MAKE} --generate"), format!("VSCODE_TOKEN=given {MAKE}")];
+            for command in &commands {
+                let outcome = machine.run(command);
+                let at = format!("{node}: {command} on {}", system.name);
+                assert_eq!(
+                    (outcome.status, outcome.stdout, outcome.stderr),
+                    (1, String::new(), why.clone()),
+                    "{at}"
+                );
+                assert!(CONFIGS.iter().all(|(file, _)| !machine.exists(file)), "{at}");
+                assert!(!machine.exists(KEPT), "{at}");
+            }
+            // What was there before stays as it was.
+            machine.write(KEPT, "earlier");
+            machine.write(CONFIGS[0].0, "before");
+            for command in &commands {
+                assert_eq!(machine.run(command).status, 1, "{command}");
+                let left = (machine.read(KEPT), machine.read(CONFIGS[0].0));
+                assert_eq!(left, ("earlier".to_owned(), "before".to_owned()), "{command}");
+            }
+        }
+    }
+}
+
+#[test]
+fn without_code_server_it_is_told_what_is_missing() {
+    for system in systems() {
+        let mut machine = boot(&system, &ARGON2);
+        machine.run("rm /usr/local/bin/code-server");
+        let outcome = machine.run(&format!("{MAKE} --generate"));
+        expect(&outcome, 1, &["there is no program code-server"], system.name);
+        assert!(!machine.exists(KEPT), "{}", system.name);
+    }
+}
+
+#[test]
+fn a_password_is_plain_on_purpose_only() {
+    for system in systems() {
+        for (script, node, _) in NO_HASH {
+            let mut machine = boot(&system, script);
+            machine.install(
+                "/usr/local/lib/code-server/lib/node",
+                &format!("#!/bin/sh\n{node}\n"),
+            );
+            let outcome = machine.run(&format!("VSCODE_TOKEN=' a\"b ' {MAKE} --plain"));
+            expect(&outcome, 0, &[], system.name);
+            for (file, _) in CONFIGS {
+                let config = yaml(&machine, file);
+                // As the login page reads what is typed: without blanks at the ends.
+                assert_eq!(
+                    (&config["password"], &config["hashed-password"]),
+                    (&"a\"b".into(), &serde_json::Value::Null)
+                );
+                assert_eq!(machine.mode(file), 0o600);
+            }
         }
     }
 }
 
 #[test]
 fn a_password_is_made_where_none_is_given() {
-    let make = "/usr/local/etc/init.d/makevscodeconfig";
-    let kept = "/root/.config/code-server/password";
+    let (make, kept) = (MAKE, KEPT);
     for system in systems() {
         let mut machine = boot(&system, &ARGON2);
         let mut made = Vec::new();
