@@ -9,7 +9,7 @@ use super::appliance::Appliance;
 use super::base::BootBase;
 use super::closure::Extension;
 use super::description::{self, Description};
-use super::disk::{Disk, DiskError, DiskFile, EfiFile};
+use super::disk::{Disk, DiskError, DiskFile};
 use super::initrd::{Initrd, InitrdError, Part, Tree};
 use super::loader::{self, Loaders};
 use super::menu::{self, Menu, MenuError};
@@ -31,11 +31,8 @@ const OVERLAY: &str = "boot/tcforge.gz";
 const OPTIONAL: &str = "cde/optional";
 /// What BIOS starts.
 const GRUB: &str = "boot/grub/bios.img";
-/// What UEFI starts, and what that boots, on a partition of its own.
+/// What UEFI starts.
 const EFI_PROGRAM: &str = "EFI/BOOT/BOOTX64.EFI";
-const EFI_KERNEL: &str = "BOOT/VMLINUZ";
-const EFI_ROOT: &str = "BOOT/COREPURE.GZ";
-const EFI_OVERLAY: &str = "BOOT/TCFORGE.GZ";
 
 /// Everything that an ISO is made of.
 pub struct Parts<'a> {
@@ -241,12 +238,13 @@ impl Parts<'_> {
         files.add_bytes(&marker, self.base.title.clone());
         files.add_bytes(GRUB, loaders.grub(&menu)?);
         files.add_bytes(&format!("{}/grub.cfg", loader::FOLDER), menu.grub);
-        let mut efi = vec![(EFI_PROGRAM.to_owned(), EfiFile::Own(loaders.systemd_boot()?))];
-        let own = |(path, text): (String, String)| (path, EfiFile::Own(text.into_bytes()));
-        efi.extend(menu.efi.into_iter().map(own));
-        for (path, on_cd) in [(EFI_KERNEL, KERNEL), (EFI_ROOT, ROOT), (EFI_OVERLAY, OVERLAY)] {
-            efi.push((path.to_owned(), EfiFile::Shared(on_cd)));
+        files.add_bytes(EFI_PROGRAM, loaders.systemd_boot()?);
+        let mut efi = vec![EFI_PROGRAM.to_owned()];
+        for (path, text) in menu.efi {
+            files.add_bytes(&path, text);
+            efi.push(path);
         }
+        efi.extend([KERNEL, ROOT, OVERLAY].map(str::to_owned));
         files.0.sort_by_key(|file| file.path.ends_with(".tcz"));
         let disk = Disk {
             volume: VOLUME,
@@ -265,17 +263,10 @@ impl Parts<'_> {
     fn menu(&self, marker: &str) -> Result<Menu, IsoError> {
         let slash = |path: &str| format!("/{path}");
         let [kernel, root, overlay] = [KERNEL, ROOT, OVERLAY].map(slash);
-        let [efi_kernel, efi_root, efi_overlay] = [EFI_KERNEL, EFI_ROOT, EFI_OVERLAY].map(slash);
         let disk = menu::Disk {
-            cd: menu::Paths {
-                kernel: &kernel,
-                initrds: &[&root, &overlay],
-            },
+            kernel: &kernel,
+            initrds: &[&root, &overlay],
             marker: &slash(marker),
-            efi: menu::Paths {
-                kernel: &efi_kernel,
-                initrds: &[&efi_root, &efi_overlay],
-            },
         };
         Ok(Menu::render(self.project, self.appliance, &disk)?)
     }
