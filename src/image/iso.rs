@@ -23,6 +23,8 @@ use crate::stage::Content;
 /// The volume's name, which `waitusb` waits for.
 pub const VOLUME: &str = "TCFORGE";
 
+const MIB: u64 = 1 << 20;
+
 const KERNEL: &str = "boot/vmlinuz64";
 /// Root filesystem and modules, as Tiny Core's own disks call them.
 const ROOT: &str = "boot/corepure64.gz";
@@ -88,6 +90,18 @@ pub enum IsoError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Disk(#[from] DiskError),
+    /// The data disk would begin within the image.
+    #[error("the image has {} MiB, and the data disk on the rest of its medium is to begin at {begins} MiB", size.div_ceil(MIB))]
+    #[diagnostic(help(
+        "write a larger `begins` below `[data-disk]` in the appliance file; boxes whose data disk is there already \
+         would lose it if this image was written over theirs"
+    ))]
+    NoRest {
+        /// Bytes.
+        size: u64,
+        /// MiB.
+        begins: u32,
+    },
     /// A file could not be read or written.
     #[error("cannot {action} `{}`", path.display())]
     #[diagnostic(help("check the path, and whether the disk that it lies on has room"))]
@@ -140,6 +154,7 @@ impl Parts<'_> {
         self.add_description(&mut files)?;
         let made = scratch.path().join("made.iso");
         let (size, sha256) = self.write_disk(files, &loaders, &made)?;
+        self.check_rest(size)?;
         let path = out.join(format!("{}.iso", self.appliance.name));
         let _all_or_nothing = scratch::hold_interrupts();
         // Not synced to the disk: that takes longer than making it again.
@@ -150,6 +165,22 @@ impl Parts<'_> {
             sha256,
             content_size,
         })
+    }
+
+    /// What is written over another image must end before the data disk.
+    fn check_rest(&self, size: u64) -> Result<(), IsoError> {
+        if !self.appliance.formats_rest() {
+            return Ok(());
+        }
+        let begins = self.appliance.data_disk.begins;
+        if size > u64::from(begins) * MIB {
+            return Err(IsoError::NoRest { size, begins });
+        }
+        self.progress.note(&format!(
+            "the data disk begins at {begins} MiB of the boot medium: newer images of up to that size can be \
+             written over this one"
+        ));
+        Ok(())
     }
 
     fn add_kernel(&self, files: &mut Files) -> Result<(), IsoError> {

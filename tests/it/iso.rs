@@ -13,12 +13,13 @@ use tcforge::image::base::{BootBase, Kernel};
 use tcforge::image::description::{self, Description, DescriptionError};
 use tcforge::image::initrd::{Part, Tree};
 use tcforge::image::{ImageError, Made, Request, make};
-use tcforge::progress::Silent;
+use tcforge::progress::{Progress, Silent};
 use tcforge::project::Project;
 use tcforge::recipe::SourceFile;
 use tcforge::stage::{Content, Node, Stage, TreePath};
 use tempfile::TempDir;
 
+use super::fetch::Notes;
 use super::gpt;
 use super::world::{Run, World, chmod, tar_gz};
 
@@ -113,6 +114,17 @@ impl Bench {
         cache: Option<&Path>,
         base: BootBase,
     ) -> Result<Made, ImageError> {
+        self.make_telling(text, time, cache, base, &Silent)
+    }
+
+    fn make_telling(
+        &self,
+        text: &str,
+        time: impl Into<Option<u32>>,
+        cache: Option<&Path>,
+        base: BootBase,
+        progress: &dyn Progress,
+    ) -> Result<Made, ImageError> {
         let project = Project::in_folder(self.path());
         let appliance = Appliance::parse("box", &SourceFile::new("box.toml", text), &project).unwrap();
         make(&Request {
@@ -123,7 +135,7 @@ impl Bench {
             out: &self.path().join("out"),
             time: time.into(),
             cache,
-            progress: &Silent,
+            progress,
         })
     }
 
@@ -532,6 +544,33 @@ fn a_failure_leaves_the_old_image_and_nothing_else() {
     );
     assert_eq!(bench.made(), ["box.iso"]);
     assert_eq!(fs::read(bench.iso()).unwrap(), b"the old one");
+}
+
+/// Whichever line of the appliance file asks for it, and not if none does.
+#[test]
+fn an_image_that_reaches_into_its_data_disk_is_refused() {
+    let bench = Bench::new();
+    fs::write(bench.path().join("lib.tcz"), vec![1; 3 << 20]).unwrap();
+    let make = |begins: u32, asks: &str| {
+        let text = format!("boot-codes = ['cde'{asks}]\n{APPLIANCE}[data-disk]\nbegins = {begins}\n");
+        bench.make(&text, 0)
+    };
+    let rest = ", 'tcforge.format=rest'";
+    let error = make(3, rest).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the image has 4 MiB, and the data disk on the rest of its medium is to begin at 3 MiB"
+    );
+    assert_eq!(bench.made(), [""; 0]);
+    make(3, "").unwrap();
+    make(4, rest).unwrap();
+    let notes = Notes::default();
+    let text = format!("{APPLIANCE}[data-disk]\nformat = 'rest'\n");
+    let base = base(bench.path());
+    bench.make_telling(&text, 0, None, base, &notes).unwrap();
+    let told = "the data disk begins at 1024 MiB of the boot medium: newer images of up to that size can be \
+                written over this one";
+    assert!(notes.taken().iter().any(|note| note == told));
 }
 
 #[test]
