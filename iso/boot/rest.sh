@@ -2,15 +2,15 @@
 # The rest of the boot medium as the data disk; tcforge-data reads this.
 #
 # The image's GPT covers the image and nothing else (src/image/disk/boot.rs): three
-# partitions. Here it gets a fourth, the third gets all between them, which newer
-# images may grow into, and its copy moves to the end of the disk. The power may fail at any time, and a newer image may be written over
-# an old one. So:
+# partitions. Here it gets a fourth, up to which the third one grows, so that newer
+# images have room, and its copy moves to the end of the disk. The power may fail at
+# any time, and a newer image may be written over an old one. So:
 #
 # - Each write is of one sector, and on the disk before the next.
 # - While one copy of the GPT is written, the other is whole.
 # - The copy at the end is written first. Its entries without a header say that the
-#   file system is being made; whatever it is by then, it is made again. With its
-#   header the file system is there to stay.
+#   file system is being made: whatever is there by then, it is made again. With the
+#   header it is there to stay.
 # - A newer image brings a GPT without the fourth partition, which is then taken from
 #   the copy at the end.
 
@@ -34,10 +34,15 @@ text() {
     read_bytes "$1" "$2" | tr -d '\000'
 }
 
+is_empty() {
+    [ "$(text "$1" "$2" | wc -c)" -eq 0 ]
+}
+
+# little_endian SIZE NUMBER. Without a program for each byte: there are many.
 little_endian() {
     left=$1 value=$2
     while [ "$left" -gt 0 ]; do
-        printf %b "\\0$(printf %03o $((value & 255)))"
+        printf %b "\\0$((value >> 6 & 3))$((value >> 3 & 7))$((value & 7))"
         value=$((value >> 8)) left=$((left - 1))
     done
 }
@@ -93,22 +98,22 @@ is_whole() {
     [ "$(number $(($1 * 512 + 1080)) 2)" = 61267 ] && [ "$(text $(($1 * 512 + 1144)) 16)" = "$DATA_LABEL" ]
 }
 
-# take SECTOR: takes our entry from the entries there: itself, and `start` and `end`
+# take SECTOR: takes our entry from the entries there, and `start`
 take() {
     start=$(number $(($1 * 512 + OURS + 32)) 8)
-    end=$(number $(($1 * 512 + OURS + 40)) 8)
     read_bytes $(($1 * 512 + OURS)) "$ENTRY" >"$WORK/entry"
 }
 
-# The partition that was made before, whichever table has it.
+# The partition that was made before, from the first table that has it right.
 find_data() {
-    if has_ours 2; then
-        take 2
-    elif has_header "$last" && has_ours $((last - ENTRIES)); then
-        take $((last - ENTRIES))
-    else
-        return 1
-    fi
+    start=
+    for at in 2 $((last - ENTRIES)); do
+        if has_ours "$at" && { [ "$at" = 2 ] || has_header "$last"; }; then
+            take "$at"
+            ! is_whole "$start" || return 0
+        fi
+    done
+    [ -n "$start" ]
 }
 
 # Whether it may be used.
@@ -139,10 +144,10 @@ is_zero_between() {
 # Whether the image is all that there is: no partition more, in MBR and GPT, and
 # nothing behind it.
 is_alone() {
-    [ "$(number 544 8)" -eq $((image - 1)) ] && [ -z "$(text 478 32)" ] &&
-        [ -z "$(text $((1024 + OURS)) "$ENTRY")" ] && is_zero "$disk" 3 $((ENTRIES - 1)) &&
-        is_zero "$disk" "$image" "$MIB" && is_zero "$disk" "$start" $((2 * MIB)) &&
-        is_zero "$disk" $((last + 1 - MIB)) "$MIB" && is_zero_between "$image" "$last"
+    [ "$(number 544 8)" = $((image - 1)) ] && is_empty 478 32 && is_empty $((1024 + OURS)) "$ENTRY" &&
+        is_zero "$disk" 3 $((ENTRIES - 1)) && is_zero "$disk" "$image" "$MIB" &&
+        is_zero "$disk" "$start" $((2 * MIB)) && is_zero "$disk" $((last + 1 - MIB)) "$MIB" &&
+        is_zero_between "$image" "$last"
 }
 
 # Our entry: of a Linux file system, 0FC63DAF-8483-4772-8E79-3D69D8477DE4
@@ -202,26 +207,33 @@ are_ours() {
 
 write_tables() {
     entries | put $((last - ENTRIES)) && header "$last" 1 $((last - ENTRIES)) | put "$last" &&
-        mbr | put 0 && entries | put 2 && header 1 "$last" 2 | put 1
+        mbr | put 0 && entries | put 2 && header 1 "$last" 2 | put 1 && return
+    say "cannot write the partition table of $disk"
+    return 1
 }
 
-# Makes the file system; what was made half is made again.
+# Whether this file system was being made when the power failed.
+is_begun() {
+    is_zero "$disk" "$last" 1 && has_ours $((last - ENTRIES)) &&
+        [ "$(number $(((last - ENTRIES) * 512 + OURS + 32)) 8)" = "$start" ] &&
+        [ "$(number $(((last - ENTRIES) * 512 + OURS + 40)) 8)" = "$end" ]
+}
+
 make_data() {
-    if is_zero "$disk" "$last" 1 && has_ours $((last - ENTRIES)); then
+    start=$((DATA_BEGINS * MIB))
+    # Blocks of a file system have 4 KiB.
+    end=$((start + (last - ENTRIES - start) / 8 * 8 - 1))
+    if [ "$image" -gt "$start" ] || [ $((end - start)) -lt $((64 * MIB - 1)) ]; then
+        say "$disk has no room for a data disk: it would begin at $DATA_BEGINS MiB, behind the image," \
+            "and have 64 MiB at least"
+        return 1
+    elif is_begun; then
         take $((last - ENTRIES))
-    else
-        start=$((DATA_BEGINS * MIB))
-        # Blocks of a file system have 4 KiB.
-        end=$((start + (last - ENTRIES - start) / 8 * 8 - 1))
-        if [ "$image" -gt "$start" ] || [ $((end - start)) -lt $((64 * MIB - 1)) ]; then
-            say "$disk has no room for a data disk: it would begin at $DATA_BEGINS MiB, behind the image," \
-                "and have 64 MiB at least"
-            return 1
-        elif ! is_alone; then
-            say "does not format the rest of $disk: there is more than the image on it"
-            return 1
-        fi
+    elif is_alone; then
         new_entry >"$WORK/entry"
+    else
+        say "does not format the rest of $disk: there is more than the image on it"
+        return 1
     fi
     if entries | put $((last - ENTRIES)) && format_rest; then
         say "formatted the rest of $disk as the data disk $DATA_LABEL"
@@ -233,7 +245,8 @@ make_data() {
 
 # Its own device has it as long as the kernel does not know of the partition.
 format_rest() {
-    loop=$(loop_at "$disk" "$start") && make_file_system "$loop" "$(((end + 1 - start) / 2))k" >/dev/null
+    loop=$(loop_at "$disk" "$start") || return
+    make_file_system "$loop" "$(((end + 1 - start) / 2))k" >/dev/null
     made=$?
     losetup -d "$loop"
     sync

@@ -177,9 +177,9 @@ impl SystemArea<'_> {
     /// UEFI's partition, and all else: a sector that no partition has is one that
     /// whoever adds a partition takes.
     fn partitions(&self) -> [Partition; 3] {
-        // With the first sector of the block that is left free behind it: sgdisk tells of
-        // a partition that does not end at a multiple of what all begin at, and the last
-        // ends at an odd sector.
+        // One sector more than the FAT knows of. sgdisk tells of a partition that does not
+        // end at a multiple of what all begin at; the last ends at an odd sector, so one
+        // has to begin at one.
         let efi = self.efi.first * SECTORS..(self.efi.first + self.efi.count) * SECTORS + 1;
         let rest = |sectors| Partition {
             kind: RESERVED,
@@ -245,7 +245,5 @@ fn crc32(bytes: &[u8]) -> u32 {
     crc.sum()
 }
 
-/// Blocks behind UEFI's partition that nothing is in, the first sector of which it has.
-pub(super) const BEHIND_EFI: u64 = 1;
 /// Blocks at the end that hold the copy of the GPT.
 pub(super) const END: u64 = (GPT * SECTOR).div_ceil(BLOCK);

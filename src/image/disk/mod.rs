@@ -223,7 +223,7 @@ impl Disk<'_> {
 
     /// Gives every file of the tree its block; the first that is left.
     fn place(&self, tree: &mut Tree<'_>, fat: &Fat, efi: Range) -> u64 {
-        let mut next = efi.first + efi.count + boot::BEHIND_EFI;
+        let mut next = efi.first + efi.count;
         for file in self.files {
             let Some(extent) = tree.files.get_mut(file.path.as_str()) else {
                 continue;

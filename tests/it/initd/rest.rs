@@ -285,6 +285,24 @@ fn on_a_disk_that_grew_the_tables_follow() {
     }
 }
 
+#[test]
+fn a_damaged_entry_is_written_anew() {
+    let (_bench, image) = image(0);
+    for system in systems() {
+        let mut medium = Medium::new(&system, &image);
+        medium.boot(ALL);
+        medium.write(FILE, CONTENT);
+        // Where the partition begins, in both tables.
+        for entries in [2, SIZE / SECTOR - 33] {
+            medium.write(entries * SECTOR + 3 * 128 + 32, &[0xff; 8]);
+            assert_eq!(medium.boot(ALL), KEEPS, "{}", system.name);
+            assert_eq!(gpt::table(&medium.disk(), 1), Some(wanted(&image, SIZE)));
+            assert_in_order(&medium.disk());
+        }
+        assert_eq!(medium.read(FILE, CONTENT.len()), CONTENT);
+    }
+}
+
 const MORE: &str = "does not format the rest of /dev/disk: there is more than the image on it";
 const NO_DISK: &str =
     "the boot medium is no disk that one of these images was written to: no data disk is made on it";
@@ -375,20 +393,24 @@ fn what_was_the_data_disk_is_not_formatted_again() {
     let (_large, large) = self::image(BEGINS);
     let large = fs::read(large).unwrap();
     for system in systems() {
-        for (at, bytes, reason) in [
+        for (writes, at, bytes, reason) in [
             (
+                ALL,
                 BEGINS + 1024 + 120,
                 &b"other"[..],
                 "the partition tcforge-data of /dev/disk has no file system of that name: it stays as it is",
             ),
             (
+                ALL,
                 0,
                 &large,
                 "the image on /dev/disk was written over the data disk, which began at 8 MiB",
             ),
+            // While it was being made.
+            (2, 0, &large, NO_ROOM),
         ] {
             let mut medium = Medium::new(&system, &image);
-            medium.boot(ALL);
+            medium.boot(writes);
             medium.write(at, bytes);
             let said = medium.boot(ALL);
             assert!(
