@@ -5,7 +5,8 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
 umask 022
 
-# Made with the image: APPLIANCE, DATA_LABEL, PERSISTENT, LISTEN.
+# Made with the image: APPLIANCE, DATA_LABEL, DATA_BEGINS (MiB), DATA_FORMAT,
+# PERSISTENT, LISTEN.
 # shellcheck source=/dev/null
 . /etc/tcforge/appliance
 

@@ -5,6 +5,7 @@
 #
 # Boot codes:
 #   tcforge.format=DEVICE  makes a blank disk (vdb) the data disk
+#   tcforge.format=rest    makes the rest of the boot medium the data disk
 #   tcforge.wait=SECONDS   waits so long for the data disk to appear
 
 # shellcheck source=/dev/null
@@ -32,10 +33,10 @@ wait_for_disk() {
     done
 }
 
-# is_zero DEVICE MIB: whether the MiB at this place can be read and is empty
+# is_zero DEVICE SECTOR COUNT: whether so many sectors can be read and are empty
 is_zero() {
-    [ "$(dd if="$1" bs=1048576 skip="$2" count=1 2>/dev/null | wc -c)" -eq 1048576 ] &&
-        [ "$(dd if="$1" bs=1048576 skip="$2" count=1 2>/dev/null | tr -d '\000' | head -c 1 | wc -c)" -eq 0 ]
+    [ "$({ dd if="$1" bs=512 skip="$2" count="$3" 2>/dev/null || echo unreadable; } |
+        tr -d '\000' | head -c 1 | wc -c)" -eq 0 ]
 }
 
 # Nothing at the beginning, where file systems and partition tables are, nothing
@@ -45,15 +46,42 @@ is_blank() {
     for part in "/sys/class/block/$name/$name"*; do
         [ ! -e "$part" ] || return 1
     done
-    mib=$(($(cat "/sys/class/block/$name/size") / 2048))
-    [ "$mib" -ge 2 ] && is_zero "$1" 0 && is_zero "$1" 1 && is_zero "$1" $((mib - 1))
+    sectors=$(cat "/sys/class/block/$name/size")
+    [ "$sectors" -ge 4096 ] && is_zero "$1" 0 4096 && is_zero "$1" $((sectors - 2048)) 2048
 }
 
+# make_file_system DEVICE [SIZE]
 make_file_system() {
     if command -v mkfs.ext4 >/dev/null; then
-        mkfs.ext4 -q -F -L "$DATA_LABEL" "$1"
+        mkfs.ext4 -q -F -L "$DATA_LABEL" "$@"
     else
-        mke2fs -F -L "$DATA_LABEL" "$1"
+        mke2fs -F -L "$DATA_LABEL" "$@"
+    fi
+}
+
+# The disk of a partition; a disk's is itself.
+whole_disk() {
+    about=$(readlink -f "/sys/class/block/${1#/dev/}")
+    [ ! -e "$about/partition" ] || about=${about%/*}
+    echo "/dev/${about##*/}"
+}
+
+# loop_at DISK SECTOR: a device that begins there
+loop_at() {
+    modprobe -q loop 2>/dev/null
+    loop=$(losetup -f) || return
+    [ -b "$loop" ] || mknod "$loop" b 7 "${loop#/dev/loop}"
+    losetup -o $(($2 * 512)) "$loop" "$1" && echo "$loop"
+}
+
+# usable DEVICE: a device that can be mounted in its place. A partition cannot be
+# while its whole disk is, as that of a booted image.
+usable() {
+    whole=$(whole_disk "$1")
+    if [ "$whole" != "$1" ] && grep -q "^$whole " /proc/mounts; then
+        loop_at "$whole" "$(cat "/sys/class/block/${1#/dev/}/start")"
+    else
+        echo "$1"
     fi
 }
 
@@ -76,9 +104,19 @@ format() {
 
 # The disk's device, on the output.
 disk() {
-    wait_for_disk && return
-    device=$(boot_code tcforge.format) || return 1
-    format "$device"
+    format=$(boot_code tcforge.format) || format=$DATA_FORMAT
+    # shellcheck source=/dev/null
+    [ "$format" != rest ] || . /usr/share/tcforge/rest.sh
+    if found=$(wait_for_disk); then
+        [ "$format" != rest ] || mend "$found"
+        usable "$found"
+        return
+    fi
+    case $format in
+    '' | none) return 1 ;;
+    rest) rest ;;
+    *) format "$format" ;;
+    esac
 }
 
 mount_disk() {
@@ -133,6 +171,6 @@ if [ -n "$PERSISTENT" ]; then
         keep_all
     else
         say "no data disk: $PERSISTENT are in memory, and what is in them is lost at power-off" \
-            "(a disk with the label $DATA_LABEL keeps them; the boot code tcforge.format=DEVICE makes a blank one it)"
+            "(a disk with the label $DATA_LABEL keeps them; the boot code tcforge.format=DEVICE makes a blank one it, tcforge.format=rest the rest of the boot medium)"
     fi
 fi

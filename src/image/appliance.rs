@@ -14,6 +14,11 @@ const FOLDER: &str = "iso";
 /// Files there that are no appliances.
 const OTHERS: [&str; 1] = ["bases"];
 
+/// The value of `format` that means the rest of the boot medium, and the boot code
+/// that asks for it (iso/boot/data.sh).
+const REST: &str = "rest";
+const REST_CODE: &str = "tcforge.format=rest";
+
 /// The appliance that is made unless another is asked for.
 pub const DEFAULT_APPLIANCE: &str = "appliance";
 
@@ -38,6 +43,8 @@ pub struct Appliance {
     pub services: Vec<Service>,
     /// Directories that the data disk keeps.
     pub persistent: Vec<TreePath>,
+    /// How there comes to be one.
+    pub data_disk: DataDisk,
     /// Files of the root filesystem.
     pub files: Vec<File>,
     /// Container images.
@@ -72,6 +79,26 @@ pub struct Setup {
     pub run: String,
     /// The file that it makes: it is run unless that is there.
     pub makes: String,
+}
+
+/// How a box comes to its data disk.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataDisk {
+    /// What is made one if there is none: the value of the boot code `tcforge.format`,
+    /// which wins.
+    pub format: Option<String>,
+    /// Where the rest of the boot medium begins: MiB, which the image may grow to.
+    pub begins: u32,
+}
+
+impl Default for DataDisk {
+    fn default() -> Self {
+        Self {
+            format: None,
+            begins: 1024,
+        }
+    }
 }
 
 /// A file of the root filesystem.
@@ -145,6 +172,8 @@ struct Written {
     #[serde(default)]
     persistent: Vec<String>,
     #[serde(default)]
+    data_disk: DataDisk,
+    #[serde(default)]
     listen: Vec<String>,
     #[serde(default, rename = "service")]
     services: Vec<Service>,
@@ -214,6 +243,7 @@ impl Appliance {
             builtin: check.extensions("builtin", &written.builtin),
             boot_codes: check.boot_codes(&written.boot_codes),
             persistent: check.persistent(&written.persistent),
+            data_disk: check.data_disk(written.data_disk),
             files: check.files(&written.files),
             images: check.images(written.images),
             listen: check.ports(&written.listen),
@@ -224,6 +254,11 @@ impl Appliance {
         };
         recipe::verdict(source, check.faults)?;
         Ok(appliance)
+    }
+
+    /// Whether the rest of the boot medium becomes the data disk.
+    pub(super) fn formats_rest(&self) -> bool {
+        self.data_disk.format.as_deref() == Some(REST) || self.boot_codes.iter().any(|code| code == REST_CODE)
     }
 }
 
@@ -288,6 +323,14 @@ impl Check<'_> {
             }
         }
         codes.to_vec()
+    }
+
+    fn data_disk(&mut self, disk: DataDisk) -> DataDisk {
+        if let Some(format) = disk.format.as_ref().filter(|format| !is_boot_code(format)) {
+            let at = At::default().key("data-disk").key("format");
+            self.fault(at, Fault::BootCode(format.clone()));
+        }
+        disk
     }
 
     fn services(&mut self, services: &[Service]) {

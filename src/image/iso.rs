@@ -9,7 +9,7 @@ use super::appliance::Appliance;
 use super::base::BootBase;
 use super::closure::Extension;
 use super::description::{self, Description};
-use super::disk::{Disk, DiskError, DiskFile, EfiFile};
+use super::disk::{Disk, DiskError, DiskFile};
 use super::initrd::{Initrd, InitrdError, Part, Tree};
 use super::loader::{self, Loaders};
 use super::menu::{self, Menu, MenuError};
@@ -23,6 +23,8 @@ use crate::stage::Content;
 /// The volume's name, which `waitusb` waits for.
 pub const VOLUME: &str = "TCFORGE";
 
+const MIB: u64 = 1 << 20;
+
 const KERNEL: &str = "boot/vmlinuz64";
 /// Root filesystem and modules, as Tiny Core's own disks call them.
 const ROOT: &str = "boot/corepure64.gz";
@@ -31,11 +33,8 @@ const OVERLAY: &str = "boot/tcforge.gz";
 const OPTIONAL: &str = "cde/optional";
 /// What BIOS starts.
 const GRUB: &str = "boot/grub/bios.img";
-/// What UEFI starts, and what that boots, on a partition of its own.
+/// What UEFI starts.
 const EFI_PROGRAM: &str = "EFI/BOOT/BOOTX64.EFI";
-const EFI_KERNEL: &str = "BOOT/VMLINUZ";
-const EFI_ROOT: &str = "BOOT/COREPURE.GZ";
-const EFI_OVERLAY: &str = "BOOT/TCFORGE.GZ";
 
 /// Everything that an ISO is made of.
 pub struct Parts<'a> {
@@ -91,6 +90,18 @@ pub enum IsoError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Disk(#[from] DiskError),
+    /// The data disk would begin within the image.
+    #[error("the image has {} MiB, and the data disk on the rest of its medium is to begin at {begins} MiB", size.div_ceil(MIB))]
+    #[diagnostic(help(
+        "write a larger `begins` below `[data-disk]` in the appliance file; boxes whose data disk is there already \
+         would lose it if this image was written over theirs"
+    ))]
+    NoRest {
+        /// Bytes.
+        size: u64,
+        /// MiB.
+        begins: u32,
+    },
     /// A file could not be read or written.
     #[error("cannot {action} `{}`", path.display())]
     #[diagnostic(help("check the path, and whether the disk that it lies on has room"))]
@@ -143,6 +154,7 @@ impl Parts<'_> {
         self.add_description(&mut files)?;
         let made = scratch.path().join("made.iso");
         let (size, sha256) = self.write_disk(files, &loaders, &made)?;
+        self.check_rest(size)?;
         let path = out.join(format!("{}.iso", self.appliance.name));
         let _all_or_nothing = scratch::hold_interrupts();
         // Not synced to the disk: that takes longer than making it again.
@@ -153,6 +165,22 @@ impl Parts<'_> {
             sha256,
             content_size,
         })
+    }
+
+    /// What is written over another image must end before the data disk.
+    fn check_rest(&self, size: u64) -> Result<(), IsoError> {
+        if !self.appliance.formats_rest() {
+            return Ok(());
+        }
+        let begins = self.appliance.data_disk.begins;
+        if size > u64::from(begins) * MIB {
+            return Err(IsoError::NoRest { size, begins });
+        }
+        self.progress.note(&format!(
+            "the data disk begins at {begins} MiB of the boot medium: newer images of up to that size can be \
+             written over this one"
+        ));
+        Ok(())
     }
 
     fn add_kernel(&self, files: &mut Files) -> Result<(), IsoError> {
@@ -241,12 +269,13 @@ impl Parts<'_> {
         files.add_bytes(&marker, self.base.title.clone());
         files.add_bytes(GRUB, loaders.grub(&menu)?);
         files.add_bytes(&format!("{}/grub.cfg", loader::FOLDER), menu.grub);
-        let mut efi = vec![(EFI_PROGRAM.to_owned(), EfiFile::Own(loaders.systemd_boot()?))];
-        let own = |(path, text): (String, String)| (path, EfiFile::Own(text.into_bytes()));
-        efi.extend(menu.efi.into_iter().map(own));
-        for (path, on_cd) in [(EFI_KERNEL, KERNEL), (EFI_ROOT, ROOT), (EFI_OVERLAY, OVERLAY)] {
-            efi.push((path.to_owned(), EfiFile::Shared(on_cd)));
+        files.add_bytes(EFI_PROGRAM, loaders.systemd_boot()?);
+        let mut efi = vec![EFI_PROGRAM.to_owned()];
+        for (path, text) in menu.efi {
+            files.add_bytes(&path, text);
+            efi.push(path);
         }
+        efi.extend([KERNEL, ROOT, OVERLAY].map(str::to_owned));
         files.0.sort_by_key(|file| file.path.ends_with(".tcz"));
         let disk = Disk {
             volume: VOLUME,
@@ -265,17 +294,10 @@ impl Parts<'_> {
     fn menu(&self, marker: &str) -> Result<Menu, IsoError> {
         let slash = |path: &str| format!("/{path}");
         let [kernel, root, overlay] = [KERNEL, ROOT, OVERLAY].map(slash);
-        let [efi_kernel, efi_root, efi_overlay] = [EFI_KERNEL, EFI_ROOT, EFI_OVERLAY].map(slash);
         let disk = menu::Disk {
-            cd: menu::Paths {
-                kernel: &kernel,
-                initrds: &[&root, &overlay],
-            },
+            kernel: &kernel,
+            initrds: &[&root, &overlay],
             marker: &slash(marker),
-            efi: menu::Paths {
-                kernel: &efi_kernel,
-                initrds: &[&efi_root, &efi_overlay],
-            },
         };
         Ok(Menu::render(self.project, self.appliance, &disk)?)
     }

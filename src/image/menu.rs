@@ -80,22 +80,15 @@ struct Entry {
     without: Vec<String>,
 }
 
-/// What the menus boot.
+/// What the menus boot: paths on the CD, which GRUB reads, and on the partition of
+/// UEFI alike, each with a slash in front.
 pub struct Disk<'a> {
-    /// Its paths on the CD, which GRUB reads.
-    pub cd: Paths<'a>,
-    /// A file there that only this disk has.
-    pub marker: &'a str,
-    /// Its paths on the partition of UEFI.
-    pub efi: Paths<'a>,
-}
-
-/// What is booted: paths, each with a slash in front.
-pub struct Paths<'a> {
     /// The kernel.
     pub kernel: &'a str,
     /// The initrds, in order.
     pub initrds: &'a [&'a str],
+    /// A file that only this disk has, on the CD alone.
+    pub marker: &'a str,
 }
 
 impl Menu {
@@ -104,11 +97,11 @@ impl Menu {
         let settings: Settings = project.read_toml(MENU)?;
         let entries = entries(&settings, appliance, disk)?;
         let render = |template: &str, with| render(project, appliance, template, with);
-        let booting = |paths: &Paths<'_>, more: [(&str, toml::Value); 2]| {
-            let initrds: Vec<toml::Value> = paths.initrds.iter().map(|&path| path.into()).collect();
+        let booting = |more: [(&str, toml::Value); 2]| {
+            let initrds: Vec<toml::Value> = disk.initrds.iter().map(|&path| path.into()).collect();
             let mut with = table(more);
             with.extend(table([
-                ("kernel", paths.kernel.into()),
+                ("kernel", disk.kernel.into()),
                 ("initrds", initrds.into()),
             ]));
             with
@@ -116,19 +109,19 @@ impl Menu {
         let seconds = || ("seconds", toml::Value::from(i64::from(settings.seconds)));
         let all = ("entries", toml::Value::from(entries.clone()));
         let mut efi = vec![(
-            "LOADER/loader.conf".to_owned(),
+            "loader/loader.conf".to_owned(),
             render("iso/menu/loader.conf", table([seconds(), all.clone()]))?,
         )];
         for (number, (entry, values)) in settings.entries.iter().zip(entries).enumerate() {
             // It is compared as text.
             let number = ("number", toml::Value::from(format!("{number:02}")));
-            let with = booting(&disk.efi, [number, ("entry", values.into())]);
-            let path = format!("LOADER/ENTRIES/{}.conf", entry.name);
+            let with = booting([number, ("entry", values.into())]);
+            let path = format!("loader/entries/{}.conf", entry.name);
             efi.push((path, render("iso/menu/entry.conf", with)?));
         }
         let found = table([("marker", disk.marker.into())]);
         Ok(Self {
-            grub: render("iso/menu/grub.cfg", booting(&disk.cd, [seconds(), all]))?,
+            grub: render("iso/menu/grub.cfg", booting([seconds(), all]))?,
             early: render("iso/menu/early.cfg", found)?,
             modules: settings.grub.modules,
             efi,
@@ -143,8 +136,8 @@ fn entries(
     disk: &Disk<'_>,
 ) -> Result<Vec<toml::Table>, MenuError> {
     // What GRUB and systemd-boot put in front: where what they booted lies.
-    let grub = "BOOT_IMAGE= ".len() + disk.cd.kernel.len();
-    let initrds = disk.efi.initrds.iter().map(|path| "initrd= ".len() + path.len());
+    let grub = "BOOT_IMAGE= ".len() + disk.kernel.len();
+    let initrds = disk.initrds.iter().map(|path| "initrd= ".len() + path.len());
     let before = grub.max(initrds.sum());
     let mut names = BTreeSet::new();
     let mut values = |entry: &Entry| {
@@ -213,15 +206,9 @@ mod tests {
         let project = Project::built_in();
         let appliance = Appliance::parse("box", &SourceFile::new("box.toml", &text), &project).unwrap();
         let disk = Disk {
-            cd: Paths {
-                kernel: "/boot/vmlinuz64",
-                initrds: &["/boot/a.gz", "/boot/b.gz"],
-            },
+            kernel: "/boot/vmlinuz64",
+            initrds: &["/boot/a.gz", "/boot/b.gz"],
             marker: "/boot/tcforge/1",
-            efi: Paths {
-                kernel: "/BOOT/VMLINUZ",
-                initrds: &["/BOOT/A.GZ", "/BOOT/B.GZ"],
-            },
         };
         Menu::render(&project, &appliance, &disk)
     }
@@ -255,8 +242,8 @@ mod tests {
     fn uefi_has_the_same_entries() {
         let menu = menu("'cde'").unwrap();
         let files: Vec<_> = menu.efi.iter().map(|(path, _)| path.as_str()).collect();
-        let entries = ["screen", "serial", "base"].map(|name| format!("LOADER/ENTRIES/{name}.conf"));
-        assert_eq!(files[0], "LOADER/loader.conf");
+        let entries = ["screen", "serial", "base"].map(|name| format!("loader/entries/{name}.conf"));
+        assert_eq!(files[0], "loader/loader.conf");
         assert_eq!(files[1..], entries);
         let settings = &menu.efi[0].1;
         assert!(
@@ -265,8 +252,8 @@ mod tests {
         );
         assert_eq!(
             menu.efi[2].1,
-            "title It's mine, serial console\nsort-key 01\nlinux /BOOT/VMLINUZ\ninitrd /BOOT/A.GZ\n\
-             initrd /BOOT/B.GZ\noptions loglevel=3 no_timer_check cde console=tty0 console=ttyS0,115200\n"
+            "title It's mine, serial console\nsort-key 01\nlinux /boot/vmlinuz64\ninitrd /boot/a.gz\n\
+             initrd /boot/b.gz\noptions loglevel=3 no_timer_check cde console=tty0 console=ttyS0,115200\n"
         );
     }
 
@@ -274,7 +261,7 @@ mod tests {
     fn what_the_kernel_would_cut_off_is_refused() {
         // With what the loaders put in front of `loglevel=3 no_timer_check … base norestore`.
         let others = "loglevel=3 no_timer_check  console=ttyS0,115200 console=tty0 base norestore".len();
-        let before = "initrd=/BOOT/A.GZ initrd=/BOOT/B.GZ ".len();
+        let before = "initrd=/boot/a.gz initrd=/boot/b.gz ".len();
         let fits = COMMAND_LINE - 1 - others - before;
         assert!(menu(&format!("'{}'", "x".repeat(fits))).is_ok());
         let error = menu(&format!("'{}'", "x".repeat(fits + 1))).unwrap_err();

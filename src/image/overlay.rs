@@ -132,6 +132,11 @@ impl Overlay<'_> {
         let settings = [
             ("APPLIANCE", appliance.name.clone()),
             ("DATA_LABEL", DATA_LABEL.to_owned()),
+            ("DATA_BEGINS", appliance.data_disk.begins.to_string()),
+            (
+                "DATA_FORMAT",
+                appliance.data_disk.format.clone().unwrap_or_default(),
+            ),
             ("PERSISTENT", persistent.collect::<Vec<_>>().join(" ")),
             ("LISTEN", listen.collect::<Vec<_>>().join(" ")),
         ];
@@ -205,7 +210,7 @@ mod tests {
     use crate::recipe::SourceFile;
 
     const TEXT: &str = "title = 'T'\nextensions = ['a.tcz']\npersistent = ['var/lib/a', 'home']\nlisten = ['tcp/22', 'udp/68']\n\
-        [[service]]\nname = 'a'\nurl = 'http://127.0.0.1/'\n\
+        [data-disk]\nformat = 'rest'\n[[service]]\nname = 'a'\nurl = 'http://127.0.0.1/'\n\
         [[service]]\nname = 'b'\nsetup = { run = \"x 'y z'\", makes = '/etc/b' }\nsecret = '/etc/s'\n\
         [[file]]\npath = 'opt/bootlocal.sh'\ncontent = 'mine'\nmode = '700'\nowner = '1001:50'\n";
 
@@ -247,7 +252,7 @@ mod tests {
         let stage = tree("mini", LIST).unwrap();
         assert_eq!(
             text(&stage, "etc/tcforge/appliance"),
-            "APPLIANCE='box'\nDATA_LABEL='tcforge-data'\nPERSISTENT='/var/lib/a /home'\nLISTEN='tcp/22 udp/68'\n"
+            "APPLIANCE='box'\nDATA_LABEL='tcforge-data'\nDATA_BEGINS='1024'\nDATA_FORMAT='rest'\nPERSISTENT='/var/lib/a /home'\nLISTEN='tcp/22 udp/68'\n"
         );
         assert_eq!(
             text(&stage, "etc/tcforge/services"),

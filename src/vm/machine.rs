@@ -19,8 +19,11 @@ pub(super) const SHELL_PORT: &str = "tcforge.shell";
 pub enum Boot {
     /// A CD.
     Cd(PathBuf),
-    /// A disk with the same bytes, as of a USB stick.
+    /// A disk with the same bytes, as of a USB stick; what is written to it is
+    /// forgotten.
     Disk(PathBuf, Bus),
+    /// A disk that keeps what is written to it.
+    WritableDisk(Disk),
     /// A kernel, an initrd and a command line, without a boot loader.
     Kernel {
         /// The bzImage.
@@ -37,8 +40,12 @@ pub enum Boot {
 pub enum Bus {
     /// As on most VPS.
     Virtio,
+    /// SCSI, as on other VPS.
+    Scsi,
     /// As in a PC.
     Sata,
+    /// As in a newer PC.
+    Nvme,
     /// A USB stick.
     Usb,
 }
@@ -129,7 +136,7 @@ impl Machine {
     /// Refuses files that cannot be read, which QEMU would tell of too late.
     pub(super) fn check_files(&self) -> Result<(), VmError> {
         let boot: &[&PathBuf] = match &self.boot {
-            Boot::Cd(file) | Boot::Disk(file, _) => &[file],
+            Boot::Cd(file) | Boot::Disk(file, _) | Boot::WritableDisk(Disk { file, .. }) => &[file],
             Boot::Kernel { kernel, initrd, .. } => &[kernel, initrd],
         };
         let disks = self.disks.iter().map(|disk| &disk.file);
@@ -165,6 +172,7 @@ impl Machine {
             }
             // What is changed on it is forgotten: the image stays as it is.
             Boot::Disk(file, bus) => args.drive(file, "boot", *bus, true, Some(0)),
+            Boot::WritableDisk(Disk { file, bus }) => args.drive(file, "boot", *bus, false, Some(0)),
             Boot::Kernel {
                 kernel,
                 initrd,
@@ -223,11 +231,16 @@ impl Arguments {
     fn drive(&mut self, file: &Path, id: &str, bus: Bus, forget: bool, boot_index: Option<u8>) {
         self.drive_option(file, id, if forget { "snapshot=on" } else { "cache=writeback" });
         let device = match bus {
-            Bus::Virtio => "virtio-blk-pci",
-            Bus::Sata => "ide-hd",
+            Bus::Virtio => "virtio-blk-pci".to_owned(),
+            Bus::Sata => "ide-hd".to_owned(),
+            Bus::Nvme => format!("nvme,serial={id}"),
+            Bus::Scsi => {
+                self.add(&format!("-device virtio-scsi-pci,id=scsi-{id}"));
+                format!("scsi-hd,bus=scsi-{id}.0")
+            }
             Bus::Usb => {
                 self.add(&format!("-device qemu-xhci,id=xhci-{id}"));
-                "usb-storage"
+                format!("usb-storage,bus=xhci-{id}.0")
             }
         };
         let boot_index = boot_index.map_or(String::new(), |index| format!(",bootindex={index}"));
@@ -270,8 +283,10 @@ mod tests {
         };
         let mut on_a_stick = plain.clone();
         on_a_stick.boot = Boot::Disk("/x.iso".into(), Bus::Usb);
+        let mut that_is_kept = plain.clone();
+        that_is_kept.boot = Boot::WritableDisk(disk(Bus::Nvme));
         let mut with_disk = plain.clone();
-        with_disk.disks = vec![disk(Bus::Virtio), disk(Bus::Sata)];
+        with_disk.disks = vec![disk(Bus::Virtio), disk(Bus::Sata), disk(Bus::Scsi)];
         for (machine, parts) in [
             (
                 &plain,
@@ -301,13 +316,24 @@ mod tests {
             ),
             (
                 &on_a_stick,
-                &["snapshot=on,file=/x.iso", "usb-storage,drive=boot,bootindex=0"],
+                &[
+                    "snapshot=on,file=/x.iso",
+                    "usb-storage,bus=xhci-boot.0,drive=boot,bootindex=0",
+                ],
+            ),
+            (
+                &that_is_kept,
+                &[
+                    "cache=writeback,file=/d,,1",
+                    "nvme,serial=boot,drive=boot,bootindex=0",
+                ],
             ),
             (
                 &with_disk,
                 &[
                     "cache=writeback,file=/d,,1 -device virtio-blk-pci,drive=disk0",
                     "ide-hd,drive=disk1",
+                    "virtio-scsi-pci,id=scsi-disk2 -device scsi-hd,bus=scsi-disk2.0,drive=disk2",
                 ],
             ),
         ] {

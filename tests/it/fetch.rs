@@ -25,10 +25,10 @@ type IsRight = fn(&FetchError) -> bool;
 
 /// Collects the notes.
 #[derive(Default)]
-struct Notes(Mutex<Vec<String>>);
+pub(crate) struct Notes(Mutex<Vec<String>>);
 
 impl Notes {
-    fn taken(&self) -> Vec<String> {
+    pub(crate) fn taken(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 }

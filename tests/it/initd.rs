@@ -7,6 +7,7 @@ mod lint;
 mod machine;
 mod makers;
 mod preparations;
+mod rest;
 mod services;
 
 use std::collections::BTreeMap;

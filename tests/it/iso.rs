@@ -1,5 +1,7 @@
 //! Images, put together from a base made by hand.
 
+pub(crate) mod partitions;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,12 +13,14 @@ use tcforge::image::base::{BootBase, Kernel};
 use tcforge::image::description::{self, Description, DescriptionError};
 use tcforge::image::initrd::{Part, Tree};
 use tcforge::image::{ImageError, Made, Request, make};
-use tcforge::progress::Silent;
+use tcforge::progress::{Progress, Silent};
 use tcforge::project::Project;
 use tcforge::recipe::SourceFile;
 use tcforge::stage::{Content, Node, Stage, TreePath};
 use tempfile::TempDir;
 
+use super::fetch::Notes;
+use super::gpt;
 use super::world::{Run, World, chmod, gzip, tar_gz};
 
 const RELEASE: &str = "1.2.3-test";
@@ -73,16 +77,16 @@ fn extension(folder: &Path, name: &str, needs: &str, list: &str) {
     }
 }
 
-const APPLIANCE: &str = "title = \"It's a test\"\nextensions = ['daemon.tcz']\n\
+pub(crate) const APPLIANCE: &str = "title = \"It's a test\"\nextensions = ['daemon.tcz']\n\
     persistent = ['var/lib/daemon']\n[[service]]\nname = 'daemon'\n";
 
 /// A folder with the base and two extensions, and what was made of them.
-struct Bench {
+pub(crate) struct Bench {
     folder: TempDir,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         extension(
             folder.path(),
@@ -95,11 +99,11 @@ impl Bench {
         Self { folder }
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    fn make(&self, text: &str, time: impl Into<Option<u32>>) -> Result<Made, ImageError> {
+    pub(crate) fn make(&self, text: &str, time: impl Into<Option<u32>>) -> Result<Made, ImageError> {
         self.make_with(text, time, None, base(self.path()))
     }
 
@@ -109,6 +113,17 @@ impl Bench {
         time: impl Into<Option<u32>>,
         cache: Option<&Path>,
         base: BootBase,
+    ) -> Result<Made, ImageError> {
+        self.make_telling(text, time, cache, base, &Silent)
+    }
+
+    fn make_telling(
+        &self,
+        text: &str,
+        time: impl Into<Option<u32>>,
+        cache: Option<&Path>,
+        base: BootBase,
+        progress: &dyn Progress,
     ) -> Result<Made, ImageError> {
         let project = Project::in_folder(self.path());
         let appliance = Appliance::parse("box", &SourceFile::new("box.toml", text), &project).unwrap();
@@ -120,11 +135,11 @@ impl Bench {
             out: &self.path().join("out"),
             time: time.into(),
             cache,
-            progress: &Silent,
+            progress,
         })
     }
 
-    fn iso(&self) -> std::path::PathBuf {
+    pub(crate) fn iso(&self) -> std::path::PathBuf {
         self.path().join("out/box.iso")
     }
 
@@ -187,6 +202,7 @@ fn the_disk_is_laid_out_as_tiny_cores() {
         .find(|name| name.starts_with("/boot/tcforge/"))
         .unwrap();
     let wanted = [
+        "/EFI/BOOT/BOOTX64.EFI",
         "/boot/corepure64.gz",
         "/boot/grub/bios.img",
         "/boot/grub/grub.cfg",
@@ -207,6 +223,10 @@ fn the_disk_is_laid_out_as_tiny_cores() {
         "/cde/optional/net-bridging-1.2.3-test.tcz.md5.txt",
         "/cde/optional/net-bridging-1.2.3-test.tcz.spdx.json",
         "/cde/optional/net-bridging-1.2.3-test.tcz.tree",
+        "/loader/entries/base.conf",
+        "/loader/entries/screen.conf",
+        "/loader/entries/serial.conf",
+        "/loader/loader.conf",
         "/tcforge.json",
     ];
     assert_eq!(files.keys().collect::<Vec<_>>(), wanted);
@@ -303,8 +323,8 @@ fn it_boots_by_bios_and_uefi_from_a_cd_and_as_a_disk() {
         "System area summary: MBR protective-msdos-label grub2-mbr cyl-align-off GPT",
         // Active, for BIOSes that want it.
         "MBR partition      :   2   0x80",
-        "GPT partname local :   1  EFI boot partition",
-        "GPT type GUID      :   1  28732ac11ff8d211ba4b00a0c93ec93b",
+        "GPT partname local :   2  EFI boot partition",
+        "GPT type GUID      :   2  28732ac11ff8d211ba4b00a0c93ec93b",
     ] {
         assert!(report.contains(line), "{line:?} is not in\n{report}");
     }
@@ -315,17 +335,13 @@ fn it_boots_by_bios_and_uefi_from_a_cd_and_as_a_disk() {
         let line = report.lines().find_map(|one| one.strip_prefix(line)).unwrap();
         line.split_whitespace().nth(word).unwrap().parse().unwrap()
     };
-    let start = number("GPT start and size :   1", 0);
+    let start = number("GPT start and size :   2", 0);
     assert_eq!(start, number("El Torito boot img :   2  UEFI", 5) * 4);
+    // On a disk it has a sector more, so that no tool tells of where it ends.
     assert_eq!(
-        number("GPT start and size :   1", 1),
-        number("El Torito boot img :   2  UEFI", 4)
+        number("GPT start and size :   2", 1),
+        number("El Torito boot img :   2  UEFI", 4) + 1
     );
-}
-
-/// The sector where UEFI's partition begins, as the GPT has it.
-fn partition(iso: &[u8]) -> u64 {
-    u64::from_le_bytes(iso[1024 + 32..1024 + 40].try_into().unwrap())
 }
 
 #[test]
@@ -334,37 +350,40 @@ fn uefi_finds_program_menu_kernel_and_initrds() {
     bench.make(APPLIANCE, 0).unwrap();
     let iso = fs::read(bench.iso()).unwrap();
     let mut drive = bench.iso().into_os_string();
-    drive.push(format!("@@{}", partition(&iso) * 512));
+    drive.push(format!("@@{}", gpt::partitions(&bench.iso())[1].first * 512));
     let read = |path: &str| {
         let mut command = Command::new("mtype");
-        command.arg("-i").arg(&drive).arg(format!("::/{path}"));
+        command.arg("-i").arg(&drive).arg(format!("::{path}"));
         let output = command.output().expect("mtype is needed: apt-get install mtools");
         assert!(output.status.success(), "{path}: {output:?}");
         output.stdout
     };
     assert_eq!(
-        read("EFI/BOOT/BOOTX64.EFI"),
+        read("/EFI/BOOT/BOOTX64.EFI"),
         fs::read("/usr/lib/systemd/boot/efi/systemd-bootx64.efi").unwrap()
     );
-    let entry = String::from_utf8(read("LOADER/ENTRIES/serial.conf")).unwrap();
+    let entry = String::from_utf8(read("/loader/entries/serial.conf")).unwrap();
     for line in [
         "title It's a test, serial console",
-        "linux /BOOT/VMLINUZ",
-        "initrd /BOOT/COREPURE.GZ",
-        "initrd /BOOT/TCFORGE.GZ",
+        "linux /boot/vmlinuz64",
+        "initrd /boot/corepure64.gz",
+        "initrd /boot/tcforge.gz",
     ] {
         assert!(
             entry.lines().any(|one| one == line),
             "{line:?} is not in\n{entry}"
         );
     }
-    // They are on the disk once.
-    for (shared, path) in [
-        ("BOOT/VMLINUZ", "/boot/vmlinuz64"),
-        ("BOOT/COREPURE.GZ", "/boot/corepure64.gz"),
-        ("BOOT/TCFORGE.GZ", "/boot/tcforge.gz"),
+    // The CD has the same files, for whoever copies them to a FAT; each is there once.
+    for path in [
+        "/EFI/BOOT/BOOTX64.EFI",
+        "/loader/loader.conf",
+        "/loader/entries/serial.conf",
+        "/boot/vmlinuz64",
+        "/boot/corepure64.gz",
+        "/boot/tcforge.gz",
     ] {
-        let bytes = read(shared);
+        let bytes = read(path);
         assert_eq!(bytes, content(&bench.iso(), path), "{path}");
         let copies = iso.windows(bytes.len()).filter(|window| *window == bytes).count();
         assert_eq!(copies, 1, "{path}");
@@ -545,6 +564,33 @@ fn a_failure_leaves_the_old_image_and_nothing_else() {
     );
     assert_eq!(bench.made(), ["box.iso"]);
     assert_eq!(fs::read(bench.iso()).unwrap(), b"the old one");
+}
+
+/// Whichever line of the appliance file asks for it, and not if none does.
+#[test]
+fn an_image_that_reaches_into_its_data_disk_is_refused() {
+    let bench = Bench::new();
+    fs::write(bench.path().join("lib.tcz"), vec![1; 3 << 20]).unwrap();
+    let make = |begins: u32, asks: &str| {
+        let text = format!("boot-codes = ['cde'{asks}]\n{APPLIANCE}[data-disk]\nbegins = {begins}\n");
+        bench.make(&text, 0)
+    };
+    let rest = ", 'tcforge.format=rest'";
+    let error = make(3, rest).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the image has 4 MiB, and the data disk on the rest of its medium is to begin at 3 MiB"
+    );
+    assert_eq!(bench.made(), [""; 0]);
+    make(3, "").unwrap();
+    make(4, rest).unwrap();
+    let notes = Notes::default();
+    let text = format!("{APPLIANCE}[data-disk]\nformat = 'rest'\n");
+    let base = base(bench.path());
+    bench.make_telling(&text, 0, None, base, &notes).unwrap();
+    let told = "the data disk begins at 1024 MiB of the boot medium: newer images of up to that size can be \
+                written over this one";
+    assert!(notes.taken().iter().any(|note| note == told));
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod base;
 mod build;
 mod cli;
 mod fetch;
+mod gpt;
 mod hints;
 mod initd;
 mod iso;

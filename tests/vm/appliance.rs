@@ -216,6 +216,7 @@ pub(crate) enum As {
     UefiCd,
     Disk,
     Stick,
+    UefiStick,
 }
 
 /// A booted box, with a folder of its own.
@@ -254,9 +255,9 @@ impl<'a> Setup<'a> {
         let mut machine = Machine::new(match self.how {
             As::Cd | As::UefiCd => Boot::Cd(iso),
             As::Disk => Boot::Disk(iso, Bus::Virtio),
-            As::Stick => Boot::Disk(iso, Bus::Usb),
+            As::Stick | As::UefiStick => Boot::Disk(iso, Bus::Usb),
         });
-        if self.how == As::UefiCd {
+        if matches!(self.how, As::UefiCd | As::UefiStick) {
             machine.firmware = Firmware::Uefi;
         }
         machine.memory = self.memory;

@@ -16,6 +16,7 @@ mod damage;
 mod data_disk;
 mod driver;
 mod kernel;
+mod rest;
 mod run;
 mod running;
 mod services;

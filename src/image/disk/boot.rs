@@ -1,6 +1,8 @@
 //! What firmware starts from: El Torito's catalog on a CD, an MBR and a GPT on a
 //! disk.
 
+use std::ops::Range as Sectors;
+
 use flate2::Crc;
 
 use super::{BLOCK, SECTOR, SECTORS};
@@ -29,6 +31,12 @@ const GPT_HEADER: u32 = 92;
 const EFI_PARTITION: [u8; 16] = [
     0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b,
 ];
+/// "Linux reserved", which nobody formats or mounts: 8DA63339-0007-60C0-C436-083AC8230908.
+const RESERVED: [u8; 16] = [
+    0x39, 0x33, 0xa6, 0x8d, 0x07, 0x00, 0xc0, 0x60, 0xc4, 0x36, 0x08, 0x3a, 0xc8, 0x23, 0x09, 0x08,
+];
+/// What the rest of the image is called.
+const CD_PARTITION: &str = "ISO 9660";
 
 /// Blocks: the first, and how many.
 #[derive(Debug, Clone, Copy)]
@@ -166,18 +174,34 @@ impl SystemArea<'_> {
         bytes
     }
 
+    /// UEFI's partition, and all else: a sector that no partition has is one that
+    /// whoever adds a partition takes.
+    fn partitions(&self) -> [Partition; 3] {
+        // One sector more than the FAT knows of. sgdisk tells of a partition that does not
+        // end at a multiple of what all begin at; the last ends at an odd sector, so one
+        // has to begin at one.
+        let efi = self.efi.first * SECTORS..(self.efi.first + self.efi.count) * SECTORS + 1;
+        let rest = |sectors| Partition {
+            kind: RESERVED,
+            name: CD_PARTITION,
+            sectors,
+        };
+        [
+            rest(1 + GPT..efi.start),
+            Partition {
+                kind: EFI_PARTITION,
+                name: "EFI boot partition",
+                sectors: efi.clone(),
+            },
+            rest(efi.end..self.sectors() - GPT),
+        ]
+    }
+
     fn entries(&self) -> Vec<u8> {
-        let (first, count) = (self.efi.first * SECTORS, self.efi.count * SECTORS);
-        let mut bytes = EFI_PARTITION.to_vec();
-        bytes.extend(self.guid(1));
-        // To be read only (Microsoft's bit 60), and needed.
-        let attributes = 1 << 60 | 1;
-        bytes.extend(
-            [first, first + count - 1, attributes]
-                .map(u64::to_le_bytes)
-                .concat(),
-        );
-        bytes.extend("EFI boot partition".encode_utf16().flat_map(u16::to_le_bytes));
+        let mut bytes = Vec::new();
+        for (number, partition) in (1..).zip(self.partitions()) {
+            bytes.extend(partition.entry(self.guid(number)));
+        }
         bytes.resize((ENTRIES * ENTRY) as usize, 0);
         bytes
     }
@@ -191,6 +215,27 @@ impl SystemArea<'_> {
         guid[7] = guid[7] & 0x0f | 0x80;
         guid[8] = guid[8] & 0x3f | 0x80;
         guid
+    }
+}
+
+/// A partition of the GPT.
+struct Partition {
+    kind: [u8; 16],
+    name: &'static str,
+    sectors: Sectors<u64>,
+}
+
+impl Partition {
+    /// Its entry (UEFI 2.10, 5.3.3).
+    fn entry(&self, guid: [u8; 16]) -> Vec<u8> {
+        // To be read only (Microsoft's bit 60), and needed.
+        let attributes = 1 << 60 | 1;
+        let numbers = [self.sectors.start, self.sectors.end - 1, attributes];
+        let mut bytes = [self.kind, guid].concat();
+        bytes.extend(numbers.map(u64::to_le_bytes).concat());
+        bytes.extend(self.name.encode_utf16().flat_map(u16::to_le_bytes));
+        bytes.resize(ENTRY as usize, 0);
+        bytes
     }
 }
 

@@ -5,6 +5,8 @@
 //! xorriso and mtools could make most of it. Written here because xorriso alone takes
 //! as long as a whole image may (docs/appliances.md), and because nothing but this
 //! lets the two file systems share their files. xorriso reads it back in the tests.
+//! The FAT's files are all on the CD, too, at the same paths: whoever copies the CD's
+//! files to a FAT has one that UEFI starts.
 //!
 //! | blocks | what |
 //! | --- | --- |
@@ -61,15 +63,6 @@ impl DiskFile {
     }
 }
 
-/// A file of UEFI's partition.
-#[derive(Debug, Clone)]
-pub(super) enum EfiFile {
-    /// One of its own.
-    Own(Vec<u8>),
-    /// The same as a file of the CD, by its path there.
-    Shared(&'static str),
-}
-
 /// What a disk is made of.
 pub(super) struct Disk<'a> {
     /// Its name: at most eleven capital letters.
@@ -83,8 +76,9 @@ pub(super) struct Disk<'a> {
     /// The path of what BIOS starts; told where on the disk it is, it differs from the
     /// file that was given.
     pub(super) bios: &'a str,
-    /// The files of UEFI's partition by their paths, in the order in which they lie there.
-    pub(super) efi: &'a [(String, EfiFile)],
+    /// Those of the files that are on UEFI's partition, too, in the order in which they
+    /// lie there.
+    pub(super) efi: &'a [String],
     /// What tells the disk from others.
     pub(super) identity: Sha256,
 }
@@ -159,11 +153,6 @@ impl Disk<'_> {
         for (block, bytes) in layout.fat.write(&label) {
             pieces.push(Piece::bytes(layout.efi.first + block, bytes));
         }
-        for (path, file) in self.efi {
-            if let (EfiFile::Own(bytes), Some(block)) = (file, layout.fat.block_of(path)) {
-                pieces.push(Piece::bytes(layout.efi.first + block, bytes.clone()));
-            }
-        }
         for file in self.files.iter().filter(|file| file.path != self.bios) {
             pieces.push(Piece::file(layout.tree.files[file.path.as_str()].block, file));
         }
@@ -213,13 +202,8 @@ impl Disk<'_> {
             }
             lengths.insert(path, len);
         }
-        let efi = self.efi.iter().map(|(path, file)| {
-            let len = match file {
-                EfiFile::Own(bytes) => bytes.len() as u64,
-                EfiFile::Shared(path) => lengths.get(path).copied().unwrap_or_default(),
-            };
-            (path.as_str(), len)
-        });
+        let len = |path: &str| lengths.get(path).copied().unwrap_or_default();
+        let efi = self.efi.iter().map(|path| (path.as_str(), len(path)));
         let fat = Fat::new(&efi.collect::<Vec<_>>()).ok_or(DiskError::Partition)?;
         let nowhere = lengths
             .iter()
@@ -241,13 +225,10 @@ impl Disk<'_> {
     fn place(&self, tree: &mut Tree<'_>, fat: &Fat, efi: Range) -> u64 {
         let mut next = efi.first + efi.count;
         for file in self.files {
-            let shared = self.efi.iter().find_map(|(path, one)| match one {
-                EfiFile::Shared(shared) if *shared == file.path => fat.block_of(path),
-                _ => None,
-            });
             let Some(extent) = tree.files.get_mut(file.path.as_str()) else {
                 continue;
             };
+            let shared = fat.block_of(&file.path);
             extent.block = match shared {
                 Some(block) => efi.first + block,
                 None => next,
@@ -284,7 +265,7 @@ mod tests {
             files,
             mbr: &[],
             bios: "boot",
-            efi: &[],
+            efi: &["boot".to_owned()],
             identity: Sha256::of(b""),
         };
         disk.write(&mut tempfile::tempfile().unwrap())

@@ -6,7 +6,7 @@ use super::machine::{Machine, systems};
 
 /// Installs a script of iso/boot and what it reads. Functions stand in for
 /// programs that a small machine cannot run.
-fn install(machine: &Machine, script: &str, programs: &str) {
+pub(super) fn install(machine: &Machine, script: &str, programs: &str) {
     let read = |name: &str| {
         let text = Project::built_in()
             .read_text(&format!("iso/boot/{name}"))
@@ -14,19 +14,23 @@ fn install(machine: &Machine, script: &str, programs: &str) {
         // There the root filesystem can be written.
         text.replace("/usr/share/tcforge/", "/etc/tcforge/")
             .replace("/proc/cmdline", "/etc/cmdline")
+            .replace("/proc/mounts", "/etc/mounts")
     };
     let text = read(script).replacen("#!/bin/sh\n", &format!("#!/bin/sh\n{programs}\n"), 1);
     machine.install("/etc/tcforge/script", &text);
-    machine.install("/etc/tcforge/common.sh", &read("common.sh"));
+    for name in ["common.sh", "rest.sh"] {
+        machine.write(&format!("/etc/tcforge/{name}"), read(name));
+    }
     machine.write("/etc/cmdline", "quiet\n");
+    machine.write("/etc/mounts", "");
     machine.write(
         "/etc/tcforge/appliance",
-        "APPLIANCE='box'\nDATA_LABEL='tcforge-data'\nPERSISTENT='/var/lib/a /home'\nLISTEN='tcp/22'\n",
+        "APPLIANCE='box'\nDATA_LABEL='tcforge-data'\nDATA_BEGINS='1024'\nDATA_FORMAT=''\nPERSISTENT='/var/lib/a /home'\nLISTEN='tcp/22'\n",
     );
 }
 
 /// What was said.
-fn said(machine: &Machine) -> String {
+pub(super) fn said(machine: &Machine) -> String {
     let log = machine.read("/var/log/tcforge.log");
     let lines = log.lines().filter(|line| line.starts_with("tcforge: "));
     lines.map(|line| line.to_owned() + "\n").collect()
@@ -161,7 +165,8 @@ fn without_a_data_disk_the_box_says_what_is_lost() {
         machine.run("/etc/tcforge/script");
         let wanted = "tcforge: cannot format /dev/nothing: there is no such disk\n\
             tcforge: no data disk: /var/lib/a /home are in memory, and what is in them is lost at power-off \
-            (a disk with the label tcforge-data keeps them; the boot code tcforge.format=DEVICE makes a blank one it)\n";
+            (a disk with the label tcforge-data keeps them; the boot code tcforge.format=DEVICE makes a blank one it, \
+            tcforge.format=rest the rest of the boot medium)\n";
         assert_eq!(said(&machine), wanted, "{}", system.name);
         // Nobody logs in as tc with an empty password.
         assert_eq!(
