@@ -45,12 +45,15 @@ fn finish(outcome: Outcome, out: &Path, terminal: &Terminal) -> super::Outcome {
     let Outcome { built, mut failed } = outcome;
     for one in &built {
         let name = &one.extension.file_name;
-        audit_table::say_findings(&one.report, terminal);
+        if !terminal.json {
+            audit_table::say_findings(&one.report, terminal);
+        }
         audit_table::warn_of_forced(&one.report, &out.join(name), terminal);
         if one.plan.is_unlocked() {
             terminal.warning(selection::unlocked(name));
         }
     }
+    warn_of_missing(&built, &failed, out, terminal);
     if !built.is_empty() {
         let findings = built.iter().flat_map(|one| &one.report.findings);
         let told = audit_table::with_findings(findings);
@@ -73,6 +76,20 @@ fn finish(outcome: Outcome, out: &Path, terminal: &Terminal) -> super::Outcome {
         failed.len(),
         count(built.len() + failed.len(), "extension")
     ))
+}
+
+/// Warns of extensions that cannot be loaded, because what they need failed and was not
+/// there before.
+fn warn_of_missing(built: &[Built], failed: &[Failed], out: &Path, terminal: &Terminal) {
+    for one in built {
+        let failed = failed.iter().map(failures::file_name);
+        for needed in failed.filter(|name| one.plan.dependencies.contains(name) && !out.join(name).exists()) {
+            let name = &one.extension.file_name;
+            terminal.warning(format!(
+                "{name} cannot be loaded without {needed}, which is not there"
+            ));
+        }
+    }
 }
 
 /// What scripts are told of an extension that was asked for.

@@ -92,7 +92,11 @@ impl fmt::Display for Reference {
 
 /// What docker and faasd take a short name for.
 fn probably(text: &str) -> Option<String> {
-    ["", "docker.io/", "docker.io/library/"]
+    let before = match text.contains('/') {
+        true => ["", "docker.io/"],
+        false => ["", "docker.io/library/"],
+    };
+    before
         .iter()
         .flat_map(|before| ["", ":latest"].map(|after| format!("{before}{text}{after}")))
         .find(|full| Reference::parse(full).is_ok())

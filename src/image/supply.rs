@@ -70,8 +70,8 @@ pub enum SupplyError {
     #[diagnostic(transparent)]
     Build(#[from] BuildError),
     /// Recipes could not be built.
-    #[error("{} not be built", could(.0))]
-    #[diagnostic(help("the others are there, and no image was made"))]
+    #[error("could not build {}", names(.0))]
+    #[diagnostic(help("what could be built stays, and no image was made"))]
     Failed(Vec<Failed>),
     /// A recipe is wrong.
     #[error(transparent)]
@@ -255,10 +255,9 @@ impl Supplied {
     }
 }
 
-/// `a.tcz and b.tcz could`
-fn could(failed: &[Failed]) -> String {
+fn names(failed: &[Failed]) -> String {
     let names: Vec<_> = failed.iter().map(|one| file_name(one.plan())).collect();
-    format!("{} could", names.join(", "))
+    names.join(", ")
 }
 
 fn file_name(plan: &Plan) -> String {

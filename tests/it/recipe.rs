@@ -995,6 +995,8 @@ fn what_tiny_core_cannot_start_of_code_server_stays_behind() {
         "bin/code-server",
         &format!("{sdk}/bin/x64/lxc-exec"),
         &format!("{sdk}/dist/index.js"),
+        "node_modules/argon2/argon2.cjs",
+        "node_modules/argon2/prebuilds/linux-x64/argon2.glibc.node",
         "LICENSE",
     ]
     .map(|name| format!("code-server-4.139.1-linux-amd64/{name}"));

@@ -299,7 +299,10 @@ impl<'a> Subject<'a> {
             let versions: Vec<&str> = versions.into_iter().collect();
             let message = format!("it needs {}; there is {there}", versions.join(", "));
             self.add(check, self.level(), message, findings)
-                .hint("take one that is linked statically, or built for an older system");
+                .hint(match self.native.interpreter {
+                    Some(_) => "take one that is linked statically, or built for an older system",
+                    None => "take one that is built for an older system; a recipe says in `optional` what programs do without",
+                });
         }
     }
 }

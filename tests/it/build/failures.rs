@@ -158,6 +158,23 @@ fn scripts_are_told_the_same() {
 }
 
 #[test]
+fn what_cannot_be_loaded_without_what_failed_is_built_and_warned_of() {
+    let world = world();
+    world.recipe("user", "dependencies = [\"unknown.tcz\", \"tool.tcz\"]\n");
+    let build = || {
+        world
+            .run(&["build", "user", "tool", "unknown", "--offline", "-q"])
+            .stderr
+    };
+    let warning = "warning: user.tcz cannot be loaded without unknown.tcz, which is not there\n";
+    assert!(build().starts_with(warning), "{}", build());
+    assert!(world.path("project/out/user.tcz").exists());
+    // One of an earlier build will do.
+    world.write("project/out/unknown.tcz", "");
+    assert!(!build().contains(warning), "{}", build());
+}
+
+#[test]
 fn a_file_that_two_want_is_told_of_once() {
     let world = World::new();
     for name in ["one", "two"] {
