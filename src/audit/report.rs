@@ -19,13 +19,20 @@ pub enum Level {
     Error,
 }
 
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl Level {
+    /// Its name.
+    pub fn id(self) -> &'static str {
+        match self {
             Self::Pass => "pass",
             Self::Warning => "warning",
             Self::Error => "error",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.id())
     }
 }
 
@@ -97,6 +104,23 @@ checks! {
     Shebang "shebang" "the interpreters of scripts are there"
     Command "command" "the commands that service scripts call are there"
     Clash "clash" "no other extension of this run has the same file"
+}
+
+impl Check {
+    /// Whether it asks what a program needs to run: what is missing then fails on the
+    /// box, if the program is started.
+    pub fn is_of_running(self) -> bool {
+        matches!(
+            self,
+            Self::Loader
+                | Self::Library
+                | Self::LibraryPath
+                | Self::Glibc
+                | Self::SymbolVersion
+                | Self::Shebang
+                | Self::Command
+        )
+    }
 }
 
 impl From<Check> for &'static str {
@@ -257,6 +281,15 @@ fn printable(text: &str) -> String {
 }
 
 impl Finding {
+    /// Whether the extension, or a program in it, may fail on the box because of it.
+    pub fn may_fail(&self) -> bool {
+        match self.level {
+            Level::Pass => false,
+            Level::Warning => self.check.is_of_running(),
+            Level::Error => true,
+        }
+    }
+
     /// Says what to do about it.
     pub(super) fn hint(&mut self, text: impl Into<String>) {
         self.hint = Some(text.into());
