@@ -88,7 +88,7 @@ usable() {
 # format DEVICE: only what has nothing on it
 format() {
     device=/dev/${1#/dev/}
-    if [ ! -b "$device" ]; then
+    if [ ! -e "/sys/class/block/${device#/dev/}/size" ]; then
         say "cannot format $device: there is no such disk"
     elif ! is_blank "$device"; then
         say "does not format $device: it is not blank"

@@ -177,6 +177,44 @@ fn without_a_data_disk_the_box_says_what_is_lost() {
 }
 
 #[test]
+fn a_blank_disk_becomes_the_data_disk_and_no_other() {
+    const SIZE: usize = (4 << 20) + 512;
+    const BLANK: &str = "formatted /dev/vdb as the data disk tcforge-data\ntcforge: the data disk keeps";
+    const OTHER: &str = "does not format /dev/vdb: it is not blank\ntcforge: no data disk:";
+    for system in systems() {
+        for (what, byte, partition, wanted) in [
+            ("nothing", None, "vda1", BLANK),
+            ("its beginning", Some(0), "vda1", OTHER),
+            ("near its beginning", Some((2 << 20) - 1), "vda1", OTHER),
+            ("its end", Some(SIZE - 1), "vda1", OTHER),
+            ("a partition", None, "vdb1", OTHER),
+        ] {
+            let mut machine = Machine::start(&system);
+            let programs = "findfs() { return 1; }\nblkid() { return 2; }\nudevadm() { :; }\n\
+                            e2fsck() { :; }\nmount() { :; }";
+            install(&machine, "data.sh", programs);
+            machine.install("/usr/local/sbin/mkfs.ext4", "#!/bin/sh\n");
+            machine.write("/etc/shadow", "");
+            machine.write("/etc/cmdline", "quiet tcforge.format=vdb\n");
+            let mut disk = vec![0; SIZE];
+            if let Some(at) = byte {
+                disk[at] = 1;
+            }
+            machine.write("/dev/vdb", disk);
+            machine.write("/sys/class/block/vdb/size", format!("{}\n", SIZE / 512));
+            machine.write(&format!("/sys/class/block/vdb/{partition}/size"), "");
+            machine.run("/etc/tcforge/script");
+            let said = said(&machine);
+            assert!(
+                said.starts_with(&format!("tcforge: {wanted}")),
+                "{}, {what}: {said}",
+                system.name
+            );
+        }
+    }
+}
+
+#[test]
 fn a_data_disk_takes_what_there_is_once_and_keeps_it() {
     for system in systems() {
         let mut machine = Machine::start(&system);

@@ -308,6 +308,8 @@ const NO_DISK: &str =
     "the boot medium is no disk that one of these images was written to: no data disk is made on it";
 const NO_ROOM: &str = "/dev/disk has no room for a data disk: it would begin at 8 MiB, behind the image, and have 64 MiB at least";
 
+type Change = Box<dyn Fn(&Medium)>;
+
 /// What is done to the medium, what is said, and that nothing is written.
 #[test]
 fn what_is_not_the_image_alone_stays_as_it_is() {
@@ -324,7 +326,7 @@ fn what_is_not_the_image_alone_stays_as_it_is() {
     let about = |file: &'static str, text: &'static str| {
         move |medium: &Medium| medium.machine.write(&format!("/sys/block/disk/{file}"), text)
     };
-    let cases: Vec<(&str, Box<dyn Fn(&Medium)>, &str)> = vec![
+    let cases: Vec<(&str, Change, &str)> = vec![
         (
             "behind the image",
             Box::new(move |medium| medium.write(end + 5000, b"x")),
