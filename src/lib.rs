@@ -35,6 +35,7 @@ pub mod recipe;
 pub mod scratch;
 mod seal;
 pub mod stage;
+mod state;
 pub mod tcz;
 pub mod update;
 pub mod vm;

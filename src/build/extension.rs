@@ -12,6 +12,7 @@ use super::BuildError;
 use crate::audit;
 use crate::base::Base;
 use crate::digest::Sha256;
+use crate::flock;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::scratch::{self, Scratch};
@@ -168,8 +169,7 @@ pub(super) fn publish<'a>(
     extensions: impl IntoIterator<Item = &'a Extension>,
     out: &Path,
 ) -> Result<(), BuildError> {
-    let lock = File::open(out).map_err(|source| BuildError::write(out, source))?;
-    lock.lock().map_err(|source| BuildError::write(out, source))?;
+    let _lock = flock::folder(out, || {}).map_err(|source| BuildError::write(out, source))?;
     let _all_or_nothing = scratch::hold_interrupts();
     for extension in extensions {
         remove_old_side_files(&extension.file_name, scratch.path(), out)?;
