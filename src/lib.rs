@@ -35,7 +35,7 @@ pub mod recipe;
 pub mod scratch;
 mod seal;
 pub mod stage;
-pub mod state;
+mod state;
 pub mod tcz;
 pub mod update;
 pub mod vm;

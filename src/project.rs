@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ pub struct Project {
 /// A project that no other program changes; [`Project::hold`].
 #[derive(Debug)]
 pub struct Held {
-    _folder: Option<File>,
+    _folder: Option<flock::FolderLock>,
 }
 
 /// A data file that could not be had.
@@ -198,14 +198,12 @@ impl Project {
     /// does so now, and says that.
     pub fn hold(&self, progress: &dyn Progress) -> Result<Held, ProjectError> {
         let hold = |path: &PathBuf| {
-            let folder = File::open(path)?;
-            flock::lock(&folder, || {
+            flock::folder(path, || {
                 progress.note(&format!(
                     "waiting for another run that changes `{}`",
                     path.display()
                 ));
-            })?;
-            Ok(folder)
+            })
         };
         let error = |source| ProjectError::Hold {
             folder: self.folder.clone().unwrap_or_default(),

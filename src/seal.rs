@@ -1,9 +1,8 @@
 //! Seals: what this user has said, and nobody else. The key lies with the user's own
-//! state (`$XDG_STATE_HOME/tcforge/seal.key`), where what is sealed need not.
+//! state (`seal.key`), where what is sealed need not.
 
-use std::fs::DirBuilder;
 use std::io::{self, Read as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -11,9 +10,8 @@ use ring::hmac::{self, HMAC_SHA256, Key};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::digest::{Sha256, hex};
-use crate::plain;
 use crate::project::write_privately;
-use crate::state;
+use crate::{plain, state};
 
 /// Bytes of a key: as many as HMAC-SHA256 gives.
 const LENGTH: usize = 32;
@@ -44,11 +42,11 @@ fn key() -> io::Result<&'static Key> {
         filled.map_err(|_| io::Error::other("the system gives no random numbers"))?;
         Ok(bytes)
     };
-    let bytes = match state::folder().map(|folder| folder.join("seal.key")) {
-        Some(path) => load(&path).or_else(|_| keep(&path, made()?)),
-        None => made(),
+    let kept = || {
+        let path = state::folder()?.join("seal.key");
+        load(&path).or_else(|_| keep(&path, made()?))
     };
-    let bytes = bytes.or_else(|_| made())?;
+    let bytes = kept().or_else(|_| made())?;
     Ok(KEY.get_or_init(|| Key::new(HMAC_SHA256, &bytes)))
 }
 
@@ -66,8 +64,6 @@ fn load(path: &Path) -> io::Result<[u8; LENGTH]> {
 
 /// Keeps a key in the place of what is there.
 fn keep(path: &Path, bytes: [u8; LENGTH]) -> io::Result<[u8; LENGTH]> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     write_privately(path, &bytes)?;
     Ok(bytes)
 }
@@ -97,12 +93,10 @@ mod tests {
     #[test]
     fn a_key_is_one_that_nobody_else_knows() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state/tcforge/seal.key");
+        let path = folder.path().join("seal.key");
         keep(&path, [7; LENGTH]).unwrap();
         assert_eq!(load(&path).unwrap(), [7; LENGTH]);
-        for made in [&path, path.parent().unwrap()] {
-            assert_eq!(made.metadata().unwrap().mode() & 0o077, 0, "{}", made.display());
-        }
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
         assert!(load(&path).is_err());
         keep(&path, [8; LENGTH]).unwrap();
@@ -112,8 +106,8 @@ mod tests {
             assert!(load(&path).is_err(), "{length}");
         }
         for (name, put) in OBSTACLES {
-            fs::remove_dir_all(folder.path().join("state/tcforge")).unwrap();
-            fs::create_dir(folder.path().join("state/tcforge")).unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("seal.key");
             put(&path);
             assert!(load(&path).is_err(), "{name}");
         }

@@ -1,20 +1,20 @@
-//! What is remembered of this user and host, and can be forgotten at the price of
-//! finding it out again: small files, in the folder that the XDG base directory
-//! specification has for them.
+//! The folder for what is this user's alone and stays from run to run:
+//! `$XDG_STATE_HOME/tcforge`, by default in `~/.local/state`.
 
-use std::env;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
-/// `$XDG_STATE_HOME/tcforge`, or `~/.local/state/tcforge`; `None` where neither
-/// variable names a folder.
-pub fn folder() -> Option<PathBuf> {
-    // The specification has relative values ignored.
+/// The folder, made if it is not there.
+pub(crate) fn folder() -> io::Result<PathBuf> {
+    // The base directory specification has relative values ignored.
     let absolute = |name| {
-        env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
+        let path = std::env::var_os(name).map(PathBuf::from)?;
+        path.is_absolute().then_some(path)
     };
-    absolute("XDG_STATE_HOME")
-        .or_else(|| Some(absolute("HOME")?.join(".local/state")))
-        .map(|folder| folder.join("tcforge"))
+    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
+    let folder = state.ok_or(io::ErrorKind::NotFound)?.join("tcforge");
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    Ok(folder)
 }

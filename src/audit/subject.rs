@@ -2,13 +2,13 @@
 //! beside it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::elf::{self, Elf};
 use super::rules::Rules;
 use crate::digest::{Sha256, Sha256Writer};
+use crate::plain;
 use crate::stage::{Content, Kind, Owner, Stage, TreePath};
 use crate::tcz::read::{Image, ImageFile, ImageKind, ReadError};
 use crate::tcz::side::Sums;
@@ -203,7 +203,7 @@ impl Side {
             let mut path = file.as_os_str().to_owned();
             path.push(suffix);
             let path = PathBuf::from(path);
-            let bytes = fs::File::open(&path).and_then(|file| {
+            let bytes = plain::open(&path).and_then(|file| {
                 let mut bytes = Vec::new();
                 file.take(limit).read_to_end(&mut bytes)?;
                 Ok(bytes)

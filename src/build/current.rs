@@ -3,7 +3,6 @@
 //! machine to machine, and is the same wherever the inputs are.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use super::BuildError;
@@ -11,6 +10,7 @@ use super::own::OwnFiles;
 use super::recipes::{Builder, UNLOCKED};
 use crate::base::Base;
 use crate::digest::Sha256;
+use crate::plain;
 use crate::recipe::{Lock, Plan};
 use crate::tcz::side::{Info, Sbom};
 
@@ -27,9 +27,9 @@ impl Standing {
     /// What lies in `out` for a plan; `None` if that is no extension with an info file.
     pub fn find(plan: &Plan, out: &Path) -> Option<Self> {
         let image = out.join(format!("{}.tcz", plan.name));
-        let info = fs::read(image.with_added_extension("info")).ok()?;
+        let info = plain::read(&image.with_added_extension("info")).ok()?;
         let info = image.is_file().then(|| Info::parse(&info).0)?;
-        let sbom = fs::read(image.with_added_extension("spdx.json")).unwrap_or_default();
+        let sbom = plain::read(&image.with_added_extension("spdx.json")).unwrap_or_default();
         Some(Self {
             unlocked: info.comments.contains(UNLOCKED),
             version: info.version,

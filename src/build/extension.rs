@@ -12,6 +12,7 @@ use super::BuildError;
 use crate::audit;
 use crate::base::Base;
 use crate::digest::Sha256;
+use crate::flock;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::scratch::{self, Scratch};
@@ -182,8 +183,7 @@ pub(super) fn publish<'a>(
     extensions: impl IntoIterator<Item = &'a Extension>,
     out: &Path,
 ) -> Result<(), BuildError> {
-    let lock = File::open(out).map_err(|source| BuildError::write(out, source))?;
-    lock.lock().map_err(|source| BuildError::write(out, source))?;
+    let _lock = flock::folder(out, || {}).map_err(|source| BuildError::write(out, source))?;
     let _all_or_nothing = scratch::hold_interrupts();
     let extensions: Vec<_> = extensions.into_iter().collect();
     for extension in &extensions {

@@ -1,6 +1,7 @@
 //! Making an extension from a folder that somebody already has.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::slice;
 
@@ -10,6 +11,7 @@ use super::losses::Losses;
 use super::recipes::{EXTENSION_BY, dependency};
 use crate::audit;
 use crate::base::Base;
+use crate::plain;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::scratch::Scratch;
@@ -149,7 +151,8 @@ fn with_placeholders(given: &Info, file_name: &str) -> Info {
 
 /// What an extension in the same folder needs, for the tree.
 fn dependencies_beside(folder: &Path, name: &str) -> Vec<Dependency> {
-    fs::read_to_string(folder.join(format!("{name}.dep")))
+    plain::open(&folder.join(format!("{name}.dep")))
+        .and_then(io::read_to_string)
         .map(|text| side::dep::read(&text).0)
         .unwrap_or_default()
 }

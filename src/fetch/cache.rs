@@ -234,7 +234,7 @@ impl Part {
 
     /// The mark that [`Part::begin`] was given for these bytes.
     pub(super) fn mark(&self) -> Option<String> {
-        String::from_utf8(plain::read_own(&self.from).ok()?).ok()
+        plain::open_own(&self.from).and_then(io::read_to_string).ok()
     }
 
     /// Throws the bytes away. What is written next is marked with `mark`.

@@ -30,6 +30,7 @@ use crate::digest::Sha256;
 use crate::progress::{Progress, Task};
 use crate::project::write_atomically;
 use crate::scratch::Scratch;
+use crate::{flock, plain};
 
 /// Debian packages, in the private states of one cache.
 pub(super) struct Debian {
@@ -412,12 +413,9 @@ impl State {
         let make = || -> std::io::Result<File> {
             fs::create_dir_all(folder.join("lists/partial"))?;
             fs::create_dir_all(folder.join("archives/partial"))?;
-            let status = folder.join("status");
-            if !status.exists() {
-                File::create(status)?;
-            }
+            plain::open_or_make_own(&folder.join("status"), 0o666)?;
             write_atomically(&folder.join("apt.conf"), CONFIG.as_bytes())?;
-            File::create(folder.join("lock"))
+            flock::open(&folder.join("lock"))
         };
         let lock = make().map_err(FetchError::io("make", &folder))?;
         // apt takes names relative to its own folders.
@@ -468,7 +466,7 @@ impl State {
     /// file than the state's own, so that threads exclude each other.
     fn share(&self) -> Result<File, FetchError> {
         let share = || {
-            let file = File::open(self.folder.join("lock"))?;
+            let file = plain::open_own(&self.folder.join("lock"))?;
             file.lock_shared()?;
             Ok(file)
         };

@@ -125,10 +125,8 @@ impl Shelves {
 
     /// What an extension needs directly; nothing if it is not there.
     pub fn dependencies(&self, name: &str) -> Vec<Dependency> {
-        let bytes = self
-            .find(name)
-            .and_then(|image| plain::read(&beside(&image, "dep")).ok());
-        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+        let read = |image: PathBuf| plain::open(&beside(&image, "dep")).and_then(io::read_to_string);
+        let text = self.find(name).and_then(|image| read(image).ok());
         text.map(|text| dep::read(&text).0).unwrap_or_default()
     }
 

@@ -72,7 +72,7 @@ impl Accelerator {
 
 /// Where it is remembered on which hosts KVM hangs: a line each.
 pub fn hangs_file() -> Option<PathBuf> {
-    Some(state::folder()?.join("kvm-hangs"))
+    Some(state::folder().ok()?.join("kvm-hangs"))
 }
 
 /// Remembers that Linux hangs here with KVM, and did not by emulation.
@@ -81,9 +81,6 @@ pub(super) fn remember_hang() -> io::Result<()> {
         return Ok(());
     };
     let known = fs::read_to_string(&file).unwrap_or_default();
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder)?;
-    }
     write_atomically(&file, format!("{known}{}\n", this_host()).as_bytes())
 }
 

@@ -1,6 +1,6 @@
 //! What other users of the machine may see, change, or keep waiting: nothing.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
@@ -50,6 +50,25 @@ fn a_persons_folders_are_nobodys_scratch() {
     );
     assert_eq!(world.read("project/.tcforge-notes/todo"), "mine");
     assert_eq!(world.read("project/.tcforge-abc123/todo"), "mine");
+}
+
+/// In /tmp anybody may put anything beside the output, and lock the folder.
+#[test]
+fn what_others_do_to_a_shared_folder_keeps_nobody_waiting() {
+    let world = world();
+    let shared = world.path("shared");
+    fs::create_dir(&shared).unwrap();
+    chmod(&shared, 0o1777);
+    for name in ["other.tcz", "other.tcz.dep", "hello.tcz.dep", "hello.tcz"] {
+        pipe(&shared.join(name));
+    }
+    let bystander = File::open(&shared).unwrap();
+    bystander.lock().unwrap();
+    let args = ["pack", "root", "../shared/hello.tcz", "-q", "--dep", "other.tcz"];
+    let run = Run::of(&mut world.through(&["timeout", "600"], &args));
+    run.succeeded("");
+    assert!(shared.join("hello.tcz").symlink_metadata().unwrap().is_file());
+    assert_eq!(world.read("shared/hello.tcz.dep"), "other.tcz\n");
 }
 
 /// What starts the program with a umask.

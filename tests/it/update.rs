@@ -9,7 +9,7 @@ use serde_json::json;
 use tcforge::digest::Sha256;
 
 use crate::mirror::Mirror;
-use crate::world::{World, tar_gz};
+use crate::world::{World, chmod, tar_gz};
 
 fn archive(version: &str) -> Vec<u8> {
     let name = format!("tool-{version}/bin/tool");
@@ -199,7 +199,9 @@ fn sums_that_are_missing_are_recorded() {
 #[test]
 fn one_at_a_time_changes_a_project() {
     let (world, _github) = world();
-    // This test is another run, which has read the lock.
+    // This test is another run, of another user who may change the project, too, and
+    // has read the lock.
+    chmod(&world.path("project"), 0o775);
     let other = File::open(world.path("project")).unwrap();
     other.lock().unwrap();
     let mut command = world.command(&["update"]);

@@ -15,6 +15,7 @@ use crate::audit::{self, Level};
 use crate::base::Base;
 use crate::build::{Draft, Made as MadeExtension, audit_made};
 use crate::digest::Sha256;
+use crate::flock;
 use crate::image::base::modinfo::{self, Module};
 use crate::image::base::{BaseError, modules as module_lists, release_of};
 use crate::image::initrd;
@@ -342,8 +343,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 /// have goes; the record goes first and comes last, so that a folder with one is
 /// whole. One program at a time does so, and an interrupt waits for it.
 fn publish(made: &Path, out: &Path) -> Result<(), KernelBuildError> {
-    let lock = File::open(out).map_err(KernelBuildError::write(out))?;
-    lock.lock().map_err(KernelBuildError::write(out))?;
+    let _lock = flock::folder(out, || {}).map_err(KernelBuildError::write(out))?;
     let old = Record::read(out).ok().flatten();
     let _all_or_nothing = scratch::hold_interrupts();
     let remove = |path: PathBuf| match fs::remove_file(&path) {
