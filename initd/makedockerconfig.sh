@@ -63,9 +63,11 @@ fi
 [ -n "$token" ] || die "no token given"
 one_line token "$token"
 
+auth=$(printf '%s' "$username:$token" | base64 | tr -d '\n')
+[ -n "$auth" ] || die "cannot write the login as programs read it: base64 gives nothing"
+
 config() {
-    printf '{\n    "auths": {\n        "%s": {\n            "auth": "%s"\n        }\n    }\n}\n' \
-        "$registry" "$(printf '%s' "$username:$token" | base64 | tr -d '\n')"
+    printf '{\n    "auths": {\n        "%s": {\n            "auth": "%s"\n        }\n    }\n}\n' "$registry" "$auth"
 }
 
 # give HOME OWNER: once for each home.

@@ -8,7 +8,7 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
 umask 077
 # Were they in the environment, they would stay there.
-unset answer token password
+unset answer token password auth
 
 NEWLINE='
 '

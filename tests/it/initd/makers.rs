@@ -218,6 +218,21 @@ fn a_docker_login_goes_where_programs_read_it() {
 }
 
 #[test]
+fn a_login_that_cannot_be_encoded_is_not_written() {
+    for system in systems() {
+        let mut machine = boot(&system, &DOCKER);
+        let make = "/usr/local/etc/init.d/makedockerconfig";
+        // A busybox calls its own base64 whatever else there is.
+        let failing = "#!/bin/sh\nbase64() { return 1; }\n";
+        let script = machine.read(make).replacen("#!/bin/sh\n", failing, 1);
+        machine.install(make, &script);
+        let outcome = machine.run(&format!("DOCKERHUB_TOKEN=token HOME=/root {make} --username me"));
+        expect(&outcome, 1, &["base64 gives nothing"], system.name);
+        assert!(LOGINS.iter().all(|file| !machine.exists(file)), "{}", system.name);
+    }
+}
+
+#[test]
 fn a_wrong_answer_is_refused_and_changes_nothing() {
     let docker = "/usr/local/etc/init.d/makedockerconfig";
     let vscode = "/usr/local/etc/init.d/makevscodeconfig";
