@@ -6,6 +6,7 @@
 # Boot codes:
 #   tcforge.format=DEVICE  makes a blank disk (vdb) the data disk
 #   tcforge.format=rest    makes the rest of the boot medium the data disk
+#   tcforge.format=none    makes nothing so, whatever the appliance's file says
 #   tcforge.wait=SECONDS   waits so long for the data disk to appear
 
 # shellcheck source=/dev/null

@@ -207,6 +207,32 @@ fn it_becomes_the_data_disk_once() {
     }
 }
 
+#[test]
+fn the_appliance_asks_for_it_and_the_boot_code_wins() {
+    let (_bench, image) = image(0);
+    let lost = "tcforge: no data disk: /var/lib/a are in memory";
+    for system in systems() {
+        for (file, code, wanted) in [
+            ("rest", "", FORMATTED),
+            ("rest", "tcforge.format=none", lost),
+            ("none", "tcforge.format=rest", FORMATTED),
+            ("", "", lost),
+        ] {
+            let mut medium = Medium::new(&system, &image);
+            let text = medium.machine.read("/etc/tcforge/appliance");
+            let text = text.replace("DATA_FORMAT=''", &format!("DATA_FORMAT='{file}'"));
+            medium.machine.write("/etc/tcforge/appliance", text);
+            medium.machine.write("/etc/cmdline", format!("quiet {code}\n"));
+            let said = medium.boot(ALL);
+            assert!(
+                said.starts_with(wanted),
+                "{}, {file}, {code}: {said}",
+                system.name
+            );
+        }
+    }
+}
+
 /// After each write but the last, the medium boots, and the next boot does the rest.
 #[test]
 fn the_power_may_fail_at_any_write() {
