@@ -7,7 +7,10 @@ mod lint;
 mod machine;
 mod makers;
 mod preparations;
+#[path = "../shared/screen.rs"]
+mod screen;
 mod services;
+mod supervision;
 
 use std::collections::BTreeMap;
 

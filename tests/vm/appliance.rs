@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tcforge::image::container::{self, ContainerImage};
 use tcforge::stage::{Content, Node, Stage, TreePath};
@@ -184,7 +184,7 @@ pub(crate) enum As {
 /// A booted box, with a folder of its own.
 pub(crate) struct Booted {
     pub(crate) guest: Guest,
-    _folder: TempDir,
+    folder: TempDir,
     // Last: what it gives back is taken once the machine has ended.
     _turn: Turn,
 }
@@ -231,7 +231,7 @@ impl<'a> Setup<'a> {
         let guest = machine.start(folder.path()).unwrap();
         Booted {
             guest,
-            _folder: folder,
+            folder,
             _turn: turn,
         }
     }
@@ -272,6 +272,25 @@ impl Booted {
         self.guest
             .expect(script, SCRIPT)
             .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// All that the serial console has printed, to the byte.
+    pub(crate) fn printed(&self) -> String {
+        let bytes = fs::read(self.folder.path().join("console.log")).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits until the serial console has printed what `is_it`.
+    pub(crate) fn wait_until_printed(&self, is_it: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + SCRIPT;
+        loop {
+            let printed = self.printed();
+            if is_it(&printed) {
+                return printed;
+            }
+            assert!(Instant::now() < deadline, "{}", self.guest.console().end());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// The lines of the console so far that hold a text.

@@ -18,4 +18,6 @@ mod driver;
 mod kernel;
 mod run;
 mod running;
+#[path = "../shared/screen.rs"]
+mod screen;
 mod services;
