@@ -19,8 +19,8 @@
 # A start leaves a supervisor behind (below), which starts the daemon again when it
 # ends, until somebody stops the service.
 #
-# /etc/default/NAME is read last: the settings (seconds; LOG_LIMIT is bytes) and
-# what else the script sets can be changed there.
+# /etc/default/NAME is read last: the settings (whole seconds; LOG_LIMIT is bytes)
+# and what else the script sets can be changed there.
 
 NAME={{ name | sh }}
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -451,6 +451,7 @@ supervise() {
     cd /
     enroll
     restarts=0 delay=$RESTART_DELAY
+    [ ! -r "$RESTARTS_FILE" ] || read -r restarts _ <"$RESTARTS_FILE"
     while :; do
         live || [ -n "$told" ] || give_up
         note_end
@@ -530,7 +531,7 @@ end_daemon() {
 # With what it has called. The daemon leads a group of its own.
 end_supervisor() {
     supervisor=$(supervisor_pid) || return 0
-    kill -KILL "-$supervisor"
+    kill -KILL "-$supervisor" 2>/dev/null || kill -KILL "$supervisor"
     rm -f "$SUPERVISOR_FILE"
 }
 

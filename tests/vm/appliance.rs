@@ -274,10 +274,11 @@ impl Booted {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// All that the serial console has printed, to the byte.
+    /// All that the serial console has printed, to the byte, but for the shell's
+    /// question where the cursor is.
     pub(crate) fn printed(&self) -> String {
         let bytes = fs::read(self.folder.path().join("console.log")).unwrap();
-        String::from_utf8_lossy(&bytes).into_owned()
+        String::from_utf8_lossy(&bytes).replace("\x1b[6n", "")
     }
 
     /// Waits until the serial console has printed what `is_it`.
