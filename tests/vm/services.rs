@@ -173,29 +173,31 @@ fn is_managed(booted: &mut Booted, name: &str) {
     assert_ne!(pid(booted, name), "1", "{name}: a stale pid file");
 }
 
-/// With what each needs first, when all daemons are killed at once. What is stopped then
-/// stays stopped.
+/// Each after what it needs, when all daemons are killed at once. One that is killed and
+/// stopped at once stays stopped.
 fn all_come_back(booted: &mut Booted) {
-    let stopped = "vscodeonline";
-    let names = ["containerd", "buildkit", "faasd-provider", "faasd", stopped];
+    let names = [
+        "containerd",
+        "buildkit",
+        "faasd-provider",
+        "faasd",
+        "vscodeonline",
+    ];
     let killed: Vec<_> = names.iter().map(|name| pid(booted, name)).collect();
     booted.sh(&format!("kill -9 {}", killed.join(" ")));
-    service(booted, &format!("{stopped} stop"), 0);
-    let mut began = Vec::new();
-    for name in names {
-        println!("{name}: killed");
-        if name == stopped {
-            service(booted, &format!("{name} status"), 3);
-            continue;
-        }
+    let began = names.map(|name| {
+        println!("killed: {name}");
         let status = until_restarted(booted, name, 1);
         assert!(status.contains("because it was ended by signal 9"), "{status}");
         let since = booted.sh(&format!("cat /var/run/{name}.since"));
-        began.push(since.trim().parse::<u64>().unwrap());
-    }
+        since.trim().parse::<u64>().unwrap()
+    });
     assert!(began[0] < began[1] && began[0] < began[2], "{began:?}");
     assert!(began[2] < began[3], "{began:?}");
-    service(booted, &format!("{stopped} start"), 0);
+    let (editor, pid) = (names[4], pid(booted, names[4]));
+    booted.sh(&format!("kill -9 {pid}; /usr/local/etc/init.d/{editor} stop"));
+    service(booted, &format!("{editor} status"), 3);
+    service(booted, &format!("{editor} start"), 0);
 }
 
 /// Waits until a service was started again so often and answers: its status.

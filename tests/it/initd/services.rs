@@ -492,7 +492,7 @@ fn starts_at_once_make_one_daemon() {
         expect(&outcome, 0, &["and answers"], &at("two starts"));
         // Arguments end in NULs, which not every busybox's grep can read past.
         let all = "for file in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <$file; echo; done 2>/dev/null";
-        let outcome = machine.run(&format!("{all} | grep -c '/{name} supervise'"));
+        let outcome = machine.run(&format!("{all} | grep -c '[/]{name} supervise'"));
         assert_eq!(outcome.stdout.trim(), "1", "{}", at("supervisors"));
         let children =
             format!("grep -lx \"PPid:\t$(cut -d ' ' -f 1 /var/run/{name}.supervisor)\" /proc/[0-9]*/status");

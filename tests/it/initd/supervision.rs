@@ -225,7 +225,12 @@ fn a_supervisor_that_is_killed_is_replaced() {
         kill(machine, &daemon);
         until_restarted(machine, name, 2, &at("killed again"));
         let outcome = service(machine, &format!("{name} status"));
-        expect(&outcome, 0, &["it ended, and nobody saw how"], &at("killed again"));
+        expect(
+            &outcome,
+            0,
+            &["it ended, and nobody saw how"],
+            &at("killed again"),
+        );
     });
 }
 
