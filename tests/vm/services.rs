@@ -213,10 +213,10 @@ fn until_restarted(booted: &mut Booted, name: &str, times: u32) -> String {
 fn a_core_service_comes_back(booted: &mut Booted) {
     booted.sh(&format!("echo {IMAGE} >/var/lib/faasd/core"));
     service(booted, "faasd restart", 0);
-    booted.sh("kill -9 $(cat /run/containerd/io.containerd.runtime.v2.task/openfaas/core/init.pid)");
+    booted.sh("kill -9 $(cat /run/containerd/io.containerd.runtime.v2.task/openfaas/nats/init.pid)");
     let status = until_restarted(booted, "faasd", 1);
     assert!(
-        status.contains("because it has lost its core service core"),
+        status.contains("because it has lost its core service nats"),
         "{status}"
     );
     booted.sh("rm /var/lib/faasd/core");

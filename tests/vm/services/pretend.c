@@ -91,7 +91,7 @@ static void serve_port(const char *host, int port)
 static void run_core(void)
 {
     if (!access("core", R_OK) &&
-        system("ctr -n openfaas run -d $(cat core) core /bin/busybox sleep 1000000"))
+        system("ctr -n openfaas run -d $(cat core) nats /bin/busybox sleep 1000000"))
         die("core");
 }
 
