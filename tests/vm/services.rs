@@ -209,10 +209,13 @@ fn until_restarted(booted: &mut Booted, name: &str, times: u32) -> String {
     ))
 }
 
-/// faasd lives on without one.
+/// faasd lives on without one. Another containerd changes nothing for either.
 fn a_core_service_comes_back(booted: &mut Booted) {
     booted.sh(&format!("echo {IMAGE} >/var/lib/faasd/core"));
     service(booted, "faasd restart", 0);
+    let containerd = pid(booted, "containerd");
+    booted.sh(&format!("kill -9 {containerd}"));
+    until_restarted(booted, "containerd", 2);
     booted.sh("kill -9 $(cat /run/containerd/io.containerd.runtime.v2.task/openfaas/nats/init.pid)");
     let status = until_restarted(booted, "faasd", 1);
     assert!(
