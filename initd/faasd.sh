@@ -51,6 +51,38 @@ hopeless() {
     gateway_answers && nobody_answers && grep -q "nable to dial.* $address:8080" "$LOG"
 }
 
+# The core services' containers that have run: `NAME PID SINCE` of each.
+note_core() {
+    for file in /run/containerd/io.containerd.runtime.v2.task/openfaas/*/init.pid; do
+        core_pid=
+        { read -r core_pid <"$file"; } 2>/dev/null
+        name=${file%/init.pid}
+        name=${name##*/}
+        case " $core" in *" $name $core_pid "*) continue ;; esac
+        ! find_began "$core_pid" || core="$core$name $core_pid $began "
+    done
+}
+
+ready() {
+    core=
+    note_core
+}
+
+# faasd starts none of them again.
+lost() {
+    note_core
+    # shellcheck disable=SC2086 # words
+    set -- $core
+    while [ $# -gt 0 ]; do
+        same_process "$2" "$3" || {
+            why="has lost its core service $1"
+            return 0
+        }
+        shift 3
+    done
+    return 1
+}
+
 # full_name IMAGE: as containerd keeps it.
 full_name() {
     case $1 in

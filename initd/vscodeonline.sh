@@ -23,10 +23,9 @@ ADDRESS=$(sed -n 's/^bind-addr: *"\{0,1\}\([^" ]*\).*/\1/p' "$CONFIG" 2>/dev/nul
 ANSWER="http://$(echo "$ADDRESS" | sed 's/^0\.0\.0\.0:/127.0.0.1:/; s/^\[::\]:/127.0.0.1:/')/healthz"
 TIMEOUT={{ with.timeout | default(300) }}
 # It gives itself up ("timed out") if its own second process takes longer than 10
-# seconds to load, which it may from a CD. The next time the files are in memory, and
-# what node compiled of them is in this folder: that took half of the time.
+# seconds to load, which it may from a CD. The next try finds the files in memory, and
+# what node compiled of them in this folder: that took half of the time.
 COMPILED=$USER_HOME/.cache/code-server/compiled
-TRIES=3
 
 answers() {
     [ -n "$ADDRESS" ] && answers_http "$ANSWER"

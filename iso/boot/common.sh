@@ -12,6 +12,21 @@ umask 022
 
 read -r CMDLINE </proc/cmdline
 
+# above TEXT: what shows it above the line that the cursor is in, so that what
+# somebody types there stays whole, and goes on where it was. In one piece, for a
+# shell writes, too. Terminals say what 80 columns do not hold on further lines.
+above() {
+    rows=$(((${#1} + 79) / 80))
+    room=
+    while [ ${#room} -lt "$rows" ]; do
+        room="$room
+"
+    done
+    # Keep the place, make room below and go there from above: the line moves down.
+    printf '\033%d%s\033[%dA\r\033[%dL%s\r\n\033%d\033[%dB' \
+        7 "$room" "$rows" "$rows" "$1" 8 "$rows"
+}
+
 # One line for everybody: on each of the kernel's consoles, and in the log.
 say() {
     echo "tcforge: $*" >>/var/log/tcforge.log
@@ -19,7 +34,7 @@ say() {
     [ ! -r /sys/class/tty/console/active ] || read -r consoles </sys/class/tty/console/active
     for console in $consoles; do
         # A console may have no hardware behind it.
-        echo "tcforge: $*" 2>/dev/null >"/dev/$console" || :
+        above "tcforge: $*" 2>/dev/null >"/dev/$console" || :
     done
 }
 

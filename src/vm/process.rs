@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -132,7 +132,7 @@ impl Machine {
             // A group that is not the terminal's own could not read from it.
             command
                 .process_group(0)
-                .stdin(Stdio::null())
+                .stdin(Stdio::piped())
                 .stdout(Stdio::piped());
         }
         let mut child = command.stderr(create(&said)?).spawn().map_err(VmError::Run)?;
@@ -239,6 +239,17 @@ fn accept(listener: &UnixListener, child: &mut Child, time_out: Duration) -> io:
 }
 
 impl Guest {
+    /// Types on the serial console, if that is not this program's terminal.
+    pub fn type_keys(&mut self, keys: &str) -> Result<(), VmError> {
+        let Some(keyboard) = &mut self.child.stdin else {
+            return Ok(());
+        };
+        keyboard
+            .write_all(keys.as_bytes())
+            .and_then(|()| keyboard.flush())
+            .map_err(VmError::Run)
+    }
+
     /// The console.
     pub fn console(&self) -> &Console {
         &self.console

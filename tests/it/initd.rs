@@ -8,7 +8,10 @@ mod machine;
 mod makers;
 mod preparations;
 mod rest;
+#[path = "../shared/screen.rs"]
+mod screen;
 mod services;
+mod supervision;
 
 use std::collections::BTreeMap;
 

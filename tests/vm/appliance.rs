@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tcforge::image::container::{self, ContainerImage};
 use tcforge::stage::{Content, Node, Stage, TreePath};
@@ -222,7 +222,7 @@ pub(crate) enum As {
 /// A booted box, with a folder of its own.
 pub(crate) struct Booted {
     pub(crate) guest: Guest,
-    _folder: TempDir,
+    folder: TempDir,
     // Last: what it gives back is taken once the machine has ended.
     _turn: Turn,
 }
@@ -269,7 +269,7 @@ impl<'a> Setup<'a> {
         let guest = machine.start(folder.path()).unwrap();
         Booted {
             guest,
-            _folder: folder,
+            folder,
             _turn: turn,
         }
     }
@@ -310,6 +310,26 @@ impl Booted {
         self.guest
             .expect(script, SCRIPT)
             .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// All that the serial console has printed, to the byte, but for the shell's
+    /// question where the cursor is.
+    pub(crate) fn printed(&self) -> String {
+        let bytes = fs::read(self.folder.path().join("console.log")).unwrap();
+        String::from_utf8_lossy(&bytes).replace("\x1b[6n", "")
+    }
+
+    /// Waits until the serial console has printed what `is_it`.
+    pub(crate) fn wait_until_printed(&self, is_it: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + SCRIPT;
+        loop {
+            let printed = self.printed();
+            if is_it(&printed) {
+                return printed;
+            }
+            assert!(Instant::now() < deadline, "{}", self.guest.console().end());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// The lines of the console so far that hold a text.

@@ -19,6 +19,8 @@ mod kernel;
 mod rest;
 mod run;
 mod running;
+#[path = "../shared/screen.rs"]
+mod screen;
 mod services;
 #[path = "../shared/tinycore.rs"]
 mod tinycore;

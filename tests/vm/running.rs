@@ -8,6 +8,7 @@ use tcforge::vm::{Forward, timeline};
 
 use crate::appliance::{Booted, IMAGE, SCRIPT, Setup, images};
 use crate::containers;
+use crate::screen::screen;
 
 /// Boots once a base: a boot is what takes the time.
 #[test]
@@ -22,7 +23,7 @@ fn by_bios_from_a_cd() {
         let told = booted.said("no data disk: /var/lib/containerd are in memory");
         assert_eq!(told.len(), 1, "{}", booted.guest.console().end());
         nothing_listens(&mut booted, &forwards);
-        let steps: [(&str, fn(&mut Booted)); 8] = [
+        let steps: [(&str, fn(&mut Booted)); 9] = [
             ("extensions", extensions_are_loaded),
             ("regressions", earlier_failures_do_not_come_back),
             ("a container", a_container_is_on_its_own),
@@ -30,6 +31,7 @@ fn by_bios_from_a_cd() {
             ("memory", containers::a_memory_limit_holds),
             ("processors", containers::a_cpu_limit_holds),
             ("the service", a_service_is_managed),
+            ("the prompt", a_prompt_stays_whole),
             ("the timeline", the_boot_is_told),
         ];
         for (name, step) in steps {
@@ -185,13 +187,15 @@ fn a_service_is_managed(booted: &mut Booted) {
     booted.sh(&format!("{service} restart"));
     let second = pid(booted);
     assert_ne!(first, second);
-    let second = second.trim();
+    // Without its supervisor it stays killed, and leaves its pid file.
     booted.sh(&format!(
-        "kill -9 {second}; while [ -e /proc/{second} ]; do sleep 0.1; done"
+        "supervisor=$(cut -d ' ' -f 1 /var/run/containerd.supervisor)
+        kill -9 $supervisor {second}
+        while [ -e /proc/$supervisor ] || [ -e /proc/{second} ]; do sleep 0.1; done",
+        second = second.trim()
     ));
     let output = booted.guest.run(&format!("{service} status"), SCRIPT).unwrap();
     assert_eq!(output.status, 1, "killed: {}", output.text);
-    // The pid file of the killed one is there still.
     booted.sh(&format!("{service} start && ctr version"));
     booted.sh(&format!("{service} stop"));
     let output = booted.guest.run(&format!("{service} status"), SCRIPT).unwrap();
@@ -200,6 +204,26 @@ fn a_service_is_managed(booted: &mut Booted) {
         "echo 1 >/var/run/containerd.pid; {service} start && ctr version"
     ));
     assert_ne!(pid(booted).trim(), "1", "a stale pid file");
+}
+
+/// A message comes while somebody types on the serial console.
+fn a_prompt_stays_whole(booted: &mut Booted) {
+    booted.guest.type_keys("\n").unwrap();
+    let printed = booted.wait_until_printed(|printed| printed.ends_with("$ "));
+    let prompt = printed.rfind('\n').unwrap() + 1;
+    booted.guest.type_keys("echo one-tw").unwrap();
+    booted.wait_until_printed(|printed| printed.ends_with("$ echo one-tw"));
+    booted.sh(". /usr/share/tcforge/common.sh; say 'a message'");
+    booted.guest.type_keys("o\n").unwrap();
+    let printed = booted.wait_until_printed(|printed| {
+        let line = printed[prompt..].rfind("\none-two");
+        line.is_some() && printed.ends_with("$ ")
+    });
+    let seen = screen(&printed[prompt..]);
+    let lines: Vec<_> = seen.lines().collect();
+    assert_eq!(lines[0], "tcforge: a message", "{seen}");
+    assert!(lines[1].ends_with("$ echo one-two"), "{seen}");
+    assert_eq!(lines[2], "one-two", "{seen}");
 }
 
 fn the_boot_is_told(booted: &mut Booted) {

@@ -3,6 +3,7 @@
 use tcforge::project::Project;
 
 use super::machine::{Machine, systems};
+use super::screen::screen;
 
 /// Installs a script of iso/boot and what it reads. Functions stand in for
 /// programs that a small machine cannot run.
@@ -62,11 +63,32 @@ fn services_start_in_order_and_the_box_says_how_each_came_out() {
                       tcforge: the password for two is in /etc/two\ntcforge: ready\n";
         assert_eq!(said(&machine), wanted, "{}", system.name);
         assert_eq!(machine.read("/var/calls"), "one start\ntwo start\n");
-        assert_eq!(machine.read("/dev/console"), "tcforge: ready\n");
+        assert_eq!(screen(&machine.read("/dev/console")), "tcforge: ready\n");
         // What is there is not made again.
         machine.write("/etc/two", "mine");
         machine.run("/etc/tcforge/script");
         assert_eq!(machine.read("/etc/two"), "mine");
+    }
+}
+
+/// Wherever the line is on the screen, and however long the message.
+#[test]
+fn a_message_leaves_the_line_whole_that_somebody_types() {
+    let short = "a service answers".to_owned();
+    let long = format!("no data disk: {}", "x".repeat(200));
+    for system in systems() {
+        let mut machine = Machine::start(&system);
+        install(&machine, "start.sh", "");
+        for message in [&short, &long] {
+            machine.run(&format!(". /etc/tcforge/common.sh; say '{message}'"));
+            let printed = machine.read("/dev/console");
+            for above in [0, 5, 23, 24, 40] {
+                let lines: String = (0..above).map(|line| format!("{line}\r\n")).collect();
+                let seen = screen(&format!("{lines}box:~$ echo h{printed}ello"));
+                let told = screen(&format!("{lines}tcforge: {message}\r\nbox:~$ echo hello"));
+                assert_eq!(seen, told, "{}: {above} lines above", system.name);
+            }
+        }
     }
 }
 

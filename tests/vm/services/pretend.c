@@ -87,6 +87,14 @@ static void serve_port(const char *host, int port)
 /* Where the gateway's container would be. */
 #define GATEWAY "127.0.0.2"
 
+/* Runs the image that a file names, if there is one, as a core service does. */
+static void run_core(void)
+{
+    if (!access("core", R_OK) &&
+        system("ctr -n openfaas run -d $(cat core) nats /bin/busybox sleep 1000000"))
+        die("core");
+}
+
 /* faasd's own weakness (pkg/proxy.go of 0.19.0): it listens before the gateway does,
  * and for good no more once the gateway did not take a connection. */
 static void serve_gateway(void)
@@ -190,6 +198,7 @@ int main(int count, char **arguments)
         need("docker-compose.yaml");
         need("prometheus.yml");
         need("resolv.conf");
+        run_core();
         serve_gateway();
     } else if (!strcmp(name, "node") && strcmp(first, "-e")) {
         serve_editor(value(arguments, "--config"));
