@@ -17,6 +17,13 @@ pub enum FetchError {
         #[related]
         errors: Vec<FetchError>,
     },
+    /// The reason was told before, to another who wants the same file.
+    #[error("`{name}` could not be fetched: the reason is told above")]
+    #[diagnostic(help("what helps there helps here"))]
+    Told {
+        /// The file's name.
+        name: String,
+    },
     /// Files are not in the cache, and the network is not to be used.
     #[error("not in the cache, and this is offline: {}", missing.join(", "))]
     #[diagnostic(help("run `tcforge fetch` on a machine with network, and copy its cache here"))]

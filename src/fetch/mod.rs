@@ -111,6 +111,40 @@ pub struct Fetcher {
     npm: Npm,
 }
 
+/// What came of fetching several files, each by itself.
+#[derive(Debug)]
+pub struct Fetched(BTreeMap<Sha256, Result<Cached, FetchError>>);
+
+impl Fetched {
+    /// The files, in the order of `wanted`, or why there are none: all failures. Who asks
+    /// again for a file that failed is told that, and not why once more.
+    pub fn take(&mut self, wanted: &[Wanted]) -> Result<Vec<Cached>, FetchError> {
+        let (mut files, mut errors, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for one in wanted {
+            let result = match self.0.get(&one.sha256) {
+                Some(Ok(cached)) => sized(cached.clone(), one),
+                _ if !seen.insert(one.sha256) => continue,
+                _ => self.failure(one),
+            };
+            match result {
+                Ok(cached) => files.push(cached),
+                Err(error) => errors.push(error),
+            }
+        }
+        match FetchError::gather(errors) {
+            Some(error) => Err(error),
+            None => Ok(files),
+        }
+    }
+
+    fn failure(&mut self, wanted: &Wanted) -> Result<Cached, FetchError> {
+        let name = wanted.name.clone();
+        self.0
+            .remove(&wanted.sha256)
+            .unwrap_or(Err(FetchError::Told { name }))
+    }
+}
+
 /// One file under way.
 struct Errand<'a> {
     name: &'a str,
@@ -177,11 +211,15 @@ impl Fetcher {
         &self.cache
     }
 
-    /// Brings all files into the cache, several at a time; one that is wanted
-    /// more than once is fetched once. The results are in the order of `wanted`.
-    /// A failure does not keep the other files from being fetched; the error
-    /// tells all failures.
+    /// Brings all files into the cache as [`Fetcher::fetch_each`] does. The results are
+    /// in the order of `wanted`; the error tells all failures.
     pub fn fetch_all(&self, wanted: &[Wanted], progress: &dyn Progress) -> Result<Vec<Cached>, FetchError> {
+        self.fetch_each(wanted, progress).take(wanted)
+    }
+
+    /// Brings files into the cache, several at a time; one that is wanted more than
+    /// once is fetched once. A failure does not keep the other files from being fetched.
+    pub fn fetch_each(&self, wanted: &[Wanted], progress: &dyn Progress) -> Fetched {
         let mut seen = BTreeSet::new();
         let different: Vec<_> = wanted.iter().filter(|one| seen.insert(one.sha256)).collect();
         let absent: Vec<_> = different
@@ -195,21 +233,8 @@ impl Fetcher {
         };
         let progress = group.as_deref().unwrap_or(progress);
         let jobs = self.http.network().jobs.get();
-        let results = pool::map(&different, jobs, |one| self.fetch(one, progress));
-        let (mut files, mut errors) = (BTreeMap::new(), Vec::new());
-        for result in results {
-            match result {
-                Ok(cached) => drop(files.insert(cached.sha256, cached)),
-                Err(error) => errors.push(error),
-            }
-        }
-        match FetchError::gather(errors) {
-            Some(error) => Err(error),
-            None => wanted
-                .iter()
-                .map(|one| sized(files[&one.sha256].clone(), one))
-                .collect(),
-        }
+        let results = pool::map(&different, jobs, |one| (one.sha256, self.fetch(one, progress)));
+        Fetched(results.into_iter().collect())
     }
 
     /// Brings one file into the cache.
