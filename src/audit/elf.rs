@@ -81,6 +81,7 @@ pub(super) fn read(file: impl Read + Seek, limit: u64) -> Elf {
 struct Machine {
     class: u8,
     order: u8,
+    system: u8,
     number: u16,
 }
 
@@ -92,6 +93,7 @@ impl Machine {
         Ok(Self {
             class: head[4],
             order: head[5],
+            system: head[7],
             number: match head[5] {
                 2 => u16::from_be_bytes(number),
                 _ => u16::from_le_bytes(number),
@@ -100,12 +102,27 @@ impl Machine {
     }
 
     fn is_native(&self) -> bool {
-        (self.class, self.order, self.number) == (2, 1, elf::EM_X86_64.0)
+        (self.class, self.order, self.number) == (2, 1, elf::EM_X86_64.0) && self.other_system().is_none()
+    }
+
+    /// The system that it is for, if that is not Linux: what is said here is said by
+    /// what needs its loader's special ways. The rest says nothing, which is Linux, too.
+    fn other_system(&self) -> Option<&'static str> {
+        match self.system {
+            2 => Some("NetBSD"),
+            6 => Some("Solaris"),
+            9 => Some("FreeBSD"),
+            12 => Some("OpenBSD"),
+            _ => None,
+        }
     }
 }
 
 impl std::fmt::Display for Machine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(system) = self.other_system() {
+            return f.write_str(system);
+        }
         let name = match self.number {
             3 => "i386",
             8 => "mips",
@@ -288,8 +305,14 @@ mod tests {
     #[test]
     fn other_machines_are_named() {
         let mut bytes = host("/bin/true");
-        for (class, machine, name) in [(1, 3, "i386"), (2, 183, "aarch64"), (1, 62, "x32")] {
+        for (class, system, machine, name) in [
+            (1, 0, 3, "i386"),
+            (2, 3, 183, "aarch64"),
+            (1, 0, 62, "x32"),
+            (2, 9, 62, "FreeBSD"),
+        ] {
             bytes[4] = class;
+            bytes[7] = system;
             bytes[18] = machine;
             match read(Cursor::new(&bytes), LIMIT) {
                 Elf::Foreign(found) => assert_eq!(found, name),

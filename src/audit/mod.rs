@@ -26,7 +26,9 @@ pub use subject::Made;
 use crate::base::Base;
 use crate::guard::guarded;
 use crate::project::{Project, ProjectError};
+use crate::recipe::Glob;
 use crate::stage::TreePath;
+use crate::tcz::side::info::optional_globs;
 use checks::Context;
 use report::Findings;
 use subject::{EntryKind, Subject, Unreadable, file_name};
@@ -166,13 +168,22 @@ fn check_one(
         return Ok(());
     };
     let world = World::new(subject, shelf, base);
+    let rules = &options.rules;
     let context = Context {
         subject,
         world: &world,
-        rules: &options.rules,
+        rules,
+        optional: &optional(info, rules),
         complete: options.complete,
     };
     checks::all(context, findings)
+}
+
+/// The globs of the files that an info file calls optional.
+fn optional(info: Option<&[u8]>, rules: &Rules) -> Vec<Glob> {
+    let text = String::from_utf8_lossy(info.unwrap_or_default());
+    let globs = optional_globs(&text).filter_map(|glob| Glob::new(glob).ok());
+    globs.take(rules.limits.optional).collect()
 }
 
 fn refuse_twice(files: &[&Path]) -> Result<(), AuditError> {

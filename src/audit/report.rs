@@ -3,12 +3,12 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::stage::TreePath;
 
 /// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// As it should be.
@@ -19,21 +19,28 @@ pub enum Level {
     Error,
 }
 
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl Level {
+    /// Its name.
+    pub fn id(self) -> &'static str {
+        match self {
             Self::Pass => "pass",
             Self::Warning => "warning",
             Self::Error => "error",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.id())
     }
 }
 
 macro_rules! checks {
     ($($variant:ident $id:literal $meaning:literal)*) => {
         /// One of the audit's checks. Its name (`block-size`) is stable.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-        #[serde(into = "&'static str")]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(into = "&'static str", try_from = "String")]
         pub enum Check {
             $(#[doc = $meaning] $variant,)*
         }
@@ -99,9 +106,35 @@ checks! {
     Clash "clash" "no other extension of this run has the same file"
 }
 
+impl Check {
+    /// Whether it asks what a program needs to run: what is missing then fails on the
+    /// box, if the program is started.
+    pub fn is_of_running(self) -> bool {
+        matches!(
+            self,
+            Self::Loader
+                | Self::Library
+                | Self::LibraryPath
+                | Self::Glibc
+                | Self::SymbolVersion
+                | Self::Shebang
+                | Self::Command
+        )
+    }
+}
+
 impl From<Check> for &'static str {
     fn from(check: Check) -> Self {
         check.id()
+    }
+}
+
+impl TryFrom<String> for Check {
+    type Error = String;
+
+    fn try_from(id: String) -> Result<Self, String> {
+        let known = Self::ALL.iter().find(|check| check.id() == id);
+        known.copied().ok_or_else(|| format!("there is no check `{id}`"))
     }
 }
 
@@ -112,20 +145,25 @@ impl fmt::Display for Check {
 }
 
 /// One thing that a check found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// Which check.
     pub check: Check,
     /// How bad it is.
     pub level: Level,
     /// Where in the extension; `None` if it concerns the whole or a side file.
-    #[serde(serialize_with = "path")]
+    #[serde(serialize_with = "path", deserialize_with = "read_path")]
     pub path: Option<TreePath>,
     /// What it is. For a pass, what the check means.
     pub message: String,
     /// What to do about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+}
+
+fn read_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TreePath>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(TreePath::parse).transpose().map_err(D::Error::custom)
 }
 
 fn path<S: Serializer>(path: &Option<TreePath>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -257,6 +295,15 @@ fn printable(text: &str) -> String {
 }
 
 impl Finding {
+    /// Whether the extension, or a program in it, may fail on the box because of it.
+    pub fn may_fail(&self) -> bool {
+        match self.level {
+            Level::Pass => false,
+            Level::Warning => self.check.is_of_running(),
+            Level::Error => true,
+        }
+    }
+
     /// Says what to do about it.
     pub(super) fn hint(&mut self, text: impl Into<String>) {
         self.hint = Some(text.into());

@@ -8,7 +8,10 @@ use serde::Deserialize;
 /// The audit's own data.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub struct Rules {
+    /// C libraries that are not glibc, by soname.
+    pub other_libcs: BTreeSet<String>,
     /// What is not read any further.
     pub limits: Limits,
     /// Where licence texts are.
@@ -17,7 +20,7 @@ pub struct Rules {
     pub scripts: ScriptRules,
 }
 
-/// Limits in bytes, but for `findings`.
+/// Limits in bytes, but for the last two.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Limits {
@@ -33,6 +36,8 @@ pub struct Limits {
     pub side_file: u64,
     /// How often one check tells of the same extension.
     pub findings: usize,
+    /// How many globs an info file may call optional.
+    pub optional: usize,
 }
 
 /// Where licence texts are, and how they begin.
@@ -64,9 +69,12 @@ pub struct ScriptRules {
 }
 
 impl Rules {
+    /// The data file.
+    pub const FILE: &'static str = "recipes/audit.toml";
+
     /// The rules of a project.
     pub fn load(project: &Project) -> Result<Self, ProjectError> {
-        project.read_toml("recipes/audit.toml")
+        project.read_toml(Self::FILE)
     }
 
     /// The rules that the binary carries.

@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use jiff::civil::Date;
 
 use super::fault::Fault;
-use super::plan::{Glob, Info, Packing, Plan, PlannedAsset, PlannedFile, PlannedLink, Rule, Target};
+use super::plan::{
+    Glob, Info, Packing, Plan, PlannedAsset, PlannedFile, PlannedLink, PlannedOptional, Rule, Target,
+};
 use super::source::At;
 use super::words::{is_https, is_npm_name, is_word};
-use super::{Asset, Channel, Link, OwnFile, Place, Recipe, Release, Service};
+use super::{Asset, Channel, Link, Optional, OwnFile, Place, Recipe, Release, Service};
 use crate::base::Base;
 use crate::fetch::Origin;
 use crate::stage::{PathError, SYMLINK_MAX, TreePath};
@@ -66,6 +68,7 @@ impl Compiler<'_> {
             services: self.services(&here.key("with")),
             persistent: self.persistent(&top.key("persistent")),
             installed: recipe.installed.clone(),
+            optional: self.optional(&top, &here),
             packing: self.packing(&top.key("pack")),
         };
         if plan.is_meta() && plan.dependencies.is_empty() {
@@ -351,6 +354,28 @@ impl Compiler<'_> {
             paths.extend(self.path(&at.item(index), path));
         }
         paths
+    }
+
+    fn optional(&mut self, top: &At, here: &At) -> Vec<PlannedOptional> {
+        let mut all = Vec::new();
+        let recipe = self.recipe.optional.iter().enumerate().map(|one| (top, one));
+        let release = self.release.optional.iter().enumerate().map(|one| (here, one));
+        for (at, (index, Optional { path, reason })) in recipe.chain(release) {
+            let at = at.key("optional").item(index);
+            if reason.trim().is_empty() {
+                self.fault(&at.key("reason"), Fault::NoReason);
+            }
+            // The info file tells where it ends.
+            if path.contains(char::is_whitespace) {
+                let reason = "it has blanks in it".to_owned();
+                let glob = path.clone();
+                self.fault(&at.key("path"), Fault::Glob { glob, reason });
+            } else if let Some(path) = self.glob(&at.key("path"), path) {
+                let reason = reason.trim().to_owned();
+                all.push(PlannedOptional { path, reason });
+            }
+        }
+        all
     }
 
     fn packing(&mut self, at: &At) -> Packing {

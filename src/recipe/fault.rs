@@ -49,6 +49,17 @@ pub enum Fault {
     #[error("`{0}` is not the name of an extension")]
     #[diagnostic(help("write it as a .dep file does: `{}.tcz`", .0.trim_end_matches(".tcz")))]
     Dependency(String),
+    /// What is no full name of a container image.
+    #[error("`{name}` is not the full name of a container image: {reason}")]
+    #[diagnostic(help("write it as `{full}`"))]
+    ImageName {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+        /// What was probably meant.
+        full: String,
+    },
     /// The recipe depends on itself.
     #[error("`{0}` depends on itself")]
     #[diagnostic(help("remove the line"))]
@@ -197,9 +208,9 @@ pub enum Fault {
     #[error("there is no compression `{0}`")]
     #[diagnostic(help("take `gzip`, `xz` or `zstd`"))]
     Compression(String),
-    /// A departure from the mirror's way without a reason.
+    /// A departure from what is usual without a reason.
     #[error("`reason` is empty")]
-    #[diagnostic(help("say why the image is not packed as the mirror does it; it goes into the info file"))]
+    #[diagnostic(help("say why; it goes into the info file"))]
     NoReason,
     /// Something that is not a version.
     #[error("`{0}` is not a version")]
@@ -289,6 +300,7 @@ impl Fault {
             Self::NameDiffers { .. } => "not the folder's name",
             Self::Name(_) | Self::Package(_) => "not a name",
             Self::Dependency(_) => "not NAME.tcz",
+            Self::ImageName { .. } => "not a full name",
             Self::SelfDependency(_) => "this is the recipe itself",
             Self::UnknownChannel { .. } => "unknown channel",
             Self::NoReleases => "no release",

@@ -31,7 +31,9 @@ pub use fault::Fault;
 pub use lock::{Lock, LockError, LockedFile};
 pub use overrides::{Override, OverrideError, apply_overrides};
 pub use place::{PlaceError, place};
-pub use plan::{Glob, Info, Packing, Plan, PlannedAsset, PlannedFile, PlannedLink, Rule, Target};
+pub use plan::{
+    Glob, Info, Packing, Plan, PlannedAsset, PlannedFile, PlannedLink, PlannedOptional, Rule, Target,
+};
 pub use recipes::Recipes;
 pub use source::{Invalid, Problem, SourceFile};
 pub use unknown::UnknownName;
@@ -75,6 +77,9 @@ pub struct Recipe {
     /// Symbolic links.
     #[serde(default, rename = "link")]
     pub links: Vec<Link>,
+    /// Programs, libraries and native modules that the programs do without.
+    #[serde(default)]
+    pub optional: Vec<Optional>,
     /// Template of the tce.installed script, where `initd/tce.installed.sh`
     /// is not enough.
     #[serde(default)]
@@ -98,6 +103,16 @@ pub struct Pack {
     #[serde(default)]
     pub compression: Option<String>,
     /// Why; goes into the info file.
+    pub reason: String,
+}
+
+/// Files that need not work on the box.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Optional {
+    /// A glob over the extension's paths.
+    pub path: String,
+    /// What is lost without them; goes into the info file.
     pub reason: String,
 }
 
@@ -164,6 +179,9 @@ pub struct Release {
     /// Links of this release besides the recipe's.
     #[serde(default, rename = "link")]
     pub links: Vec<Link>,
+    /// What this release's programs do without, besides the recipe's.
+    #[serde(default)]
+    pub optional: Vec<Optional>,
     /// Values for the templates of services in this release, by the service's
     /// name; they win over the service's own.
     #[serde(default)]

@@ -41,6 +41,8 @@ pub struct Plan {
     pub persistent: Vec<TreePath>,
     /// Template of the tce.installed script, where the usual one is not enough.
     pub installed: Option<String>,
+    /// What its programs do without.
+    pub optional: Vec<PlannedOptional>,
     /// How the image is packed.
     pub packing: Packing,
 }
@@ -224,6 +226,15 @@ pub struct PlannedLink {
     pub path: TreePath,
     /// Where it leads.
     pub target: String,
+}
+
+/// Files that need not work on the box.
+#[derive(Debug, Clone)]
+pub struct PlannedOptional {
+    /// Which.
+    pub path: Glob,
+    /// What is lost without them.
+    pub reason: String,
 }
 
 /// How an image is packed.

@@ -911,10 +911,10 @@ fn programs_and_their_libraries() {
             &["error symbol-version usr/local/bin/p"],
         ),
         (
-            "a plugin that nobody may load",
+            "a plugin",
             good().file("usr/local/share/x/plugin.so", "755", &plugin),
             &[],
-            &["warning library usr/local/share/x/plugin.so"],
+            &["error library usr/local/share/x/plugin.so"],
         ),
     ];
     for (what, extension, beside, wanted) in cases {
@@ -930,6 +930,92 @@ fn programs_and_their_libraries() {
         finding.hint.as_deref(),
         Some("add `openssl-1.1.1.tcz` to the .dep")
     );
+}
+
+/// What node loads with `require`, as argon2's, which needs glibc 2.34.
+#[test]
+fn native_modules_are_needed_unless_the_info_file_says_that_they_are_not() {
+    const NODE: &str = "usr/local/lib/x/node_modules/argon2/prebuilds/linux-x64/argon2.glibc.node";
+    let dir = tempfile::tempdir().unwrap();
+    let module = |needs: &str, library: &str| {
+        let source = format!("int {needs}(void); int g(void) {{ return {needs}(); }}");
+        compile(
+            dir.path(),
+            &source,
+            "module",
+            &["-shared", "-fPIC", "-L.", library],
+        )
+    };
+    let modern = module("__libc_start_main", "-lc");
+    library(dir.path(), "libc.musl-x86_64.so.1", "MUSL");
+    let musl = module("f", "-l:libc.musl-x86_64.so.1");
+    let mut freebsd = modern.clone();
+    freebsd[7] = 9;
+    let with = |path: &str, bytes: &[u8]| good().file(path, "755", bytes);
+    let glibc = format!("glibc {NODE}");
+    let (error, warning) = (format!("error {glibc}"), format!("warning {glibc}"));
+    let program = compile(
+        dir.path(),
+        "int __libc_start_main(void); void _start(void) { __libc_start_main(); }",
+        "program",
+        &["-lc", LOADER],
+    );
+    type Case<'a> = (&'a str, Extension, &'a [&'a str]);
+    let cases: [Case; 10] = [
+        ("needed", with(NODE, &modern), &[&error]),
+        (
+            "no glob",
+            with(NODE, &modern).after(|folder| say(folder, "Optional: ../{[ Optional:")),
+            &[&error],
+        ),
+        (
+            "one of too many globs",
+            with(NODE, &modern).after(|folder| {
+                let others = "Optional: usr/x ".repeat(options().rules.limits.optional);
+                say(folder, &format!("{others} Optional: usr/local/lib/**"));
+            }),
+            &[&error],
+        ),
+        (
+            "optional",
+            with(NODE, &modern).after(|folder| say(folder, "Optional: usr/local/lib/x/**/argon2/**")),
+            &[&warning],
+        ),
+        (
+            "another is optional",
+            with(NODE, &modern).after(|folder| say(folder, "Optional: usr/local/lib/x/**/kerberos/**")),
+            &[&error],
+        ),
+        (
+            "a program aside that is optional",
+            with("usr/local/lib/x/exec", &program)
+                .after(|folder| say(folder, "Optional: usr/local/lib/x/exec")),
+            &["warning glibc usr/local/lib/x/exec"],
+        ),
+        (
+            "of python",
+            with("usr/local/lib/python3.8/site-packages/x.so", &modern),
+            &["error glibc usr/local/lib/python3.8/site-packages/x.so"],
+        ),
+        (
+            "for musl, beside the one for glibc",
+            with("usr/local/lib/x/argon2.musl.node", &musl),
+            &["warning architecture usr/local/lib/x/argon2.musl.node"],
+        ),
+        (
+            "for musl, where the loader looks",
+            with("usr/local/lib/libx.so", &musl),
+            &["error library usr/local/lib/libx.so"],
+        ),
+        (
+            "for FreeBSD",
+            with("usr/local/lib/x/freebsd.node", &freebsd),
+            &["warning architecture usr/local/lib/x/freebsd.node"],
+        ),
+    ];
+    for (what, extension, wanted) in cases {
+        assert_found(what, &extension, wanted);
+    }
 }
 
 #[test]

@@ -168,7 +168,7 @@ fn keys_and_types_are_checked() {
             "zzzzzzzz",
             "unknown key",
             "possible: `name`, `description`, `author`, `site`, `license`, `tags`, `comments`, \
-             `dependencies`, `persistent`, `pack`, `service`, `file`, `link`, `installed`, `release`",
+             `dependencies`, `persistent`, `pack`, `service`, `file`, `link`, `optional`, `installed`, `release`",
         ],
         [
             "block-size = 131072",
@@ -344,11 +344,63 @@ fn names_texts_and_licences_are_checked() {
             "`reason` is empty",
             "\" \"",
             "say something",
-            "say why the image is not packed as the mirror does it; it goes into the info file",
+            "say why; it goes into the info file",
+        ],
+        [
+            "[release.debian]",
+            "[[release.current.optional]]\npath = \"usr/{name}/**\"\nreason = \"\"\n\n[release.debian]",
+            "`reason` is empty",
+            "\"\"",
+            "say something",
+            "say why; it goes into the info file",
+        ],
+        [
+            "[release.debian]",
+            "[[release.debian.optional]]\npath = \"usr/a b\"\nreason = \"x\"\n\n[release.debian]",
+            "`usr/a b` is not a glob: it has blanks in it",
+            "\"usr/a b\"",
+            "not a glob",
+            "`*` and `?` stay within a name, `**` crosses directories, `{a,b}` is a choice",
         ],
     ] {
         assert_mistake(case);
     }
+}
+
+#[test]
+fn what_a_program_does_without_is_of_the_recipe_and_of_the_release() {
+    let optional = |path: &str, reason: &str| {
+        format!(
+            "[[{path}]]\npath = \"usr/local/lib/{{name}}-{{version}}/**/{reason}.node\"\nreason = \" no {reason} \"\n\n"
+        )
+    };
+    let text = GOOD.replace(
+        "[release.debian]\n",
+        &format!(
+            "{}{}[release.debian]\n",
+            optional("release.current.optional", "search"),
+            optional("optional", "watching")
+        ),
+    );
+    let (_dir, project) = project_with(&text);
+    let recipe = Recipe::load(&project, "tool").unwrap();
+    let channel = |name| Channel::load(&project, name).unwrap();
+    let planned = |name| -> Vec<(String, String)> {
+        let plan = recipe.plan(&channel(name)).unwrap();
+        let each = plan.optional.iter();
+        each.map(|one| (one.path.as_str().to_owned(), one.reason.clone()))
+            .collect()
+    };
+    let one = |version: &str, what: &str| {
+        let path = format!("usr/local/lib/tool-{version}/**/{what}.node");
+        (path, format!("no {what}"))
+    };
+    assert_eq!(planned("debian"), [one("1.2.0", "watching")]);
+    let version = &recipe.releases["current"].version;
+    assert_eq!(
+        planned("current"),
+        [one(version, "watching"), one(version, "search")]
+    );
 }
 
 #[test]
@@ -943,6 +995,8 @@ fn what_tiny_core_cannot_start_of_code_server_stays_behind() {
         "bin/code-server",
         &format!("{sdk}/bin/x64/lxc-exec"),
         &format!("{sdk}/dist/index.js"),
+        "node_modules/argon2/argon2.cjs",
+        "node_modules/argon2/prebuilds/linux-x64/argon2.glibc.node",
         "LICENSE",
     ]
     .map(|name| format!("code-server-4.139.1-linux-amd64/{name}"));

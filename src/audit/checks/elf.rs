@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::audit::checks::Context;
 use crate::audit::elf::{Elf, Native};
-use crate::audit::report::{Check, Findings, Level};
+use crate::audit::report::{Check, Finding, Findings, Level};
 use crate::audit::subject::FileContent;
 use crate::audit::world::Library;
 use crate::stage::TreePath;
@@ -33,7 +33,7 @@ pub(in crate::audit) fn check(context: Context<'_>, findings: &mut Findings) {
         match elf {
             Elf::Relocatable => {}
             Elf::Foreign(machine) => {
-                let message = format!("it is for {machine}, not x86_64");
+                let message = format!("it is for {machine}, not x86_64 Linux");
                 findings.at(path, Check::Architecture, level, message);
             }
             Elf::Unreadable(reason) => {
@@ -130,6 +130,9 @@ impl<'a> Subject<'a> {
             // It is for another libc, and so are the libraries it needs.
             return;
         }
+        if self.is_for_another_libc(findings) {
+            return;
+        }
         let mut missing_versions = BTreeMap::new();
         for soname in &self.native.needed {
             match self.find(soname) {
@@ -141,13 +144,47 @@ impl<'a> Subject<'a> {
         self.report_versions(&missing_versions, findings);
     }
 
-    /// A program that cannot find a library does not start; a library may be
-    /// one that nobody loads.
+    /// Who needs what is not there does not start; nor does a program that loads it
+    /// at its start, as native modules are loaded. Which of them are loaded later, or
+    /// never, nobody sees from the outside: the info file has to say so.
     fn level(&self) -> Level {
-        match self.native.interpreter {
-            Some(_) => Level::Error,
-            None => level_of(self.context, self.path),
+        match self.is_optional() {
+            true => Level::Warning,
+            false => Level::Error,
         }
+    }
+
+    fn is_optional(&self) -> bool {
+        self.context.optional.iter().any(|glob| glob.matches(self.path))
+    }
+
+    /// Adds a finding of what keeps it from being loaded.
+    fn add<'f>(
+        &self,
+        check: Check,
+        level: Level,
+        message: String,
+        findings: &'f mut Findings,
+    ) -> &'f mut Finding {
+        let message = match self.is_optional() {
+            true => format!("{message}; programs do without it, the info file says"),
+            false => message,
+        };
+        findings.at(self.path, check, level, message)
+    }
+
+    /// Whether a module is one of those for other C libraries, which lie beside the
+    /// one for glibc and are not loaded.
+    fn is_for_another_libc(&self, findings: &mut Findings) -> bool {
+        let level = level_of(self.context, self.path);
+        let others = &self.context.rules.other_libcs;
+        let other = self.native.needed.iter().find(|soname| others.contains(*soname));
+        let Some(libc) = other.filter(|_| level < Level::Error) else {
+            return false;
+        };
+        let message = format!("it is for the C library {libc}, not glibc");
+        findings.at(self.path, Check::Architecture, level, message);
+        true
     }
 
     /// Whether the program's loader is one that Tiny Core can have.
@@ -225,7 +262,7 @@ impl<'a> Subject<'a> {
             world.base.title,
             world.unless_unknown()
         );
-        let finding = findings.at(self.path, Check::Library, level, message);
+        let finding = self.add(Check::Library, level, message, findings);
         if let Some(name) = world.who_has_library(soname) {
             finding.hint(format!("add `{name}` to the .dep"));
         }
@@ -261,9 +298,11 @@ impl<'a> Subject<'a> {
             let versions: BTreeSet<&str> = versions.iter().map(String::as_str).collect();
             let versions: Vec<&str> = versions.into_iter().collect();
             let message = format!("it needs {}; there is {there}", versions.join(", "));
-            findings
-                .at(self.path, check, self.level(), message)
-                .hint("take one that is linked statically, or built for an older system");
+            self.add(check, self.level(), message, findings)
+                .hint(match self.native.interpreter {
+                    Some(_) => "take one that is linked statically, or built for an older system",
+                    None => "take one that is built for an older system; a recipe says in `optional` what programs do without",
+                });
         }
     }
 }

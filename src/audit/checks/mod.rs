@@ -12,6 +12,7 @@ use super::report::Findings;
 use super::rules::Rules;
 use super::subject::Subject;
 use super::world::World;
+use crate::recipe::Glob;
 
 /// What every check has before it.
 #[derive(Clone, Copy)]
@@ -19,6 +20,8 @@ pub(super) struct Context<'a> {
     pub(super) subject: &'a Subject,
     pub(super) world: &'a World<'a>,
     pub(super) rules: &'a Rules,
+    /// The files that the extension's programs do without, its info file says.
+    pub(super) optional: &'a [Glob],
     /// Whether all extensions that a `.dep` may name are at hand.
     pub(super) complete: bool,
 }

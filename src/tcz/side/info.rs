@@ -322,6 +322,26 @@ pub fn parse_size(text: &str) -> Option<(f64, f64)> {
     Some((value * unit, step.max(4096.0)))
 }
 
+/// How the comments tell of files that the programs do without: a glob follows, then
+/// why.
+const OPTIONAL: &str = "Optional:";
+
+/// What the comments say of files that the programs do without.
+pub(crate) fn optional_note(glob: &str, reason: &str) -> String {
+    format!("{OPTIONAL} {glob} ({reason})")
+}
+
+/// The globs of all such files that an info file tells of, however its lines are
+/// broken: a glob has no blanks.
+pub(crate) fn optional_globs(info: &str) -> impl Iterator<Item = &str> {
+    let words = info.split_whitespace();
+    let following = info.split_whitespace().skip(1);
+    words
+        .zip(following)
+        .filter(|(word, _)| *word == OPTIONAL)
+        .map(|(_, glob)| glob)
+}
+
 /// How the comments tell that an image is not packed as the mirror does it; the
 /// reason follows.
 pub(crate) fn packing_note(block_size: u32, compression: &str) -> String {
