@@ -13,6 +13,7 @@ mod audit;
 mod base;
 mod build;
 mod cli;
+mod code_server;
 mod fetch;
 mod hints;
 mod initd;
