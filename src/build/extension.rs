@@ -160,6 +160,20 @@ pub(crate) fn audit_made(
     Ok(audit::check_made(&made, base, &options)?)
 }
 
+/// Refuses a name for an extension where a folder is in the way of one of its files,
+/// new or old: that is known before anything is made.
+pub(super) fn refuse_folders(file_name: &str, out: &Path) -> Result<(), BuildError> {
+    let side = side::SUFFIXES.map(|suffix| format!("{file_name}.{suffix}"));
+    for name in [file_name.to_owned()].iter().chain(&side) {
+        let path = out.join(name);
+        // A link to a folder is replaced like a file.
+        if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+            return Err(BuildError::FolderInTheWay(path));
+        }
+    }
+    Ok(())
+}
+
 /// Gives the files that were made in a scratch folder their names in `out`.
 /// Side files of an earlier build that the new one does not have are removed.
 /// One program at a time does so in a folder, and an interrupt waits for it.
@@ -171,6 +185,10 @@ pub(super) fn publish<'a>(
     let lock = File::open(out).map_err(|source| BuildError::write(out, source))?;
     lock.lock().map_err(|source| BuildError::write(out, source))?;
     let _all_or_nothing = scratch::hold_interrupts();
+    let extensions: Vec<_> = extensions.into_iter().collect();
+    for extension in &extensions {
+        refuse_folders(&extension.file_name, out)?;
+    }
     for extension in extensions {
         remove_old_side_files(&extension.file_name, scratch.path(), out)?;
         for made in files_of(&extension.file_name, scratch.path())? {

@@ -6,13 +6,14 @@ use std::slice;
 
 use super::BuildError;
 use super::extension::{self, Draft, Extension, audit_made};
+use super::losses::Losses;
 use super::recipes::{EXTENSION_BY, dependency};
 use crate::audit;
 use crate::base::Base;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::scratch::Scratch;
-use crate::stage::Stage;
+use crate::stage::{Stage, apply_rules};
 use crate::tcz::side::{self, Dependency, Info};
 use crate::tcz::squashfs::PackOptions;
 
@@ -46,6 +47,8 @@ pub struct PackedFolder {
     pub extension: Extension,
     /// What the audit says.
     pub report: audit::Report,
+    /// What it did not keep of the folder.
+    pub losses: Losses,
     /// Whether it got its name.
     pub published: bool,
 }
@@ -69,6 +72,7 @@ pub fn pack_folder(
     }
     let stage = Stage::from_folder(&request.folder)?;
     let parent = folder_of(request)?;
+    extension::refuse_folders(file_name, parent)?;
     let scratch = Scratch::in_dir(parent).map_err(|source| BuildError::write(parent, source))?;
     let mut dependencies = Vec::new();
     for name in &request.dependencies {
@@ -77,9 +81,12 @@ pub fn pack_folder(
             dependencies.push(one);
         }
     }
+    let mut ruled = stage.clone();
+    apply_rules(&mut ruled, &base);
+    let losses = Losses::of(&request.folder, &stage, &ruled);
     let draft = Draft {
         file_name: file_name.to_owned(),
-        stage,
+        stage: ruled,
         info: with_placeholders(&request.info, file_name),
         dependencies,
         license: request.info.copying_policy.clone(),
@@ -98,6 +105,7 @@ pub fn pack_folder(
     Ok(PackedFolder {
         extension,
         report,
+        losses,
         published,
     })
 }

@@ -1,11 +1,12 @@
 //! Drives the stages: from recipes and lock, or from a folder, to audited
-//! extensions in the output folder. All or nothing: what failed leaves nothing
-//! behind, and no extension gets its name before all have passed.
+//! extensions in the output folder. An extension gets its name with all its side
+//! files or not at all; what failed leaves nothing behind, and keeps no other back.
 
 mod current;
 mod elf;
 mod extension;
 mod folder;
+mod losses;
 mod own;
 mod recipes;
 mod tree;
@@ -29,7 +30,8 @@ pub use current::Standing;
 pub(crate) use extension::audit_made;
 pub use extension::{Draft, Extension, Made};
 pub use folder::{FolderRequest, PackedFolder, pack_folder};
-pub use recipes::{Builder, Built, Outcome, UNLOCKED, wanted};
+pub use losses::{Loss, Losses};
+pub use recipes::{Builder, Built, Failed, Outcome, UNLOCKED, wanted};
 
 /// Why nothing was built.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -117,6 +119,10 @@ pub enum BuildError {
     #[error("`{}` lies in the folder that is to be packed", .0.display())]
     #[diagnostic(help("write it beside the folder: inside, the next one would hold this one"))]
     Inside(PathBuf),
+    /// A folder has the name of one of the extension's files.
+    #[error("cannot write `{}`: a folder of that name is there", .0.display())]
+    #[diagnostic(help("move the folder away, or write to another one"))]
+    FolderInTheWay(PathBuf),
     /// An option for packing.
     #[error(transparent)]
     #[diagnostic(transparent)]

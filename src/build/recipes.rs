@@ -2,25 +2,24 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 
 use super::BuildError;
-use super::extension::{self, Draft, Extension};
+use super::extension::{self, Draft, Extension, Made};
 use super::tree::Composer;
 use crate::archive::Limits;
 use crate::audit;
 use crate::base::Base;
 use crate::digest::Sha256;
-use crate::fetch::{Fetcher, Wanted};
+use crate::fetch::{Cached, Fetcher, Wanted};
 use crate::pool;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::recipe::{Channel, Lock, Packing, Plan, Recipes};
 use crate::scratch::Scratch;
-use crate::tcz::side::info::packing_note;
+use crate::tcz::side::info::{optional_note, packing_note};
 use crate::tcz::side::{Dependency, Info, Upstream};
 use crate::tcz::squashfs::{Compression, PackOptions};
 
@@ -57,13 +56,13 @@ pub struct Builder<'a> {
     pub progress: &'a dyn Progress,
 }
 
-/// What a build came to.
+/// What a build came to: everything that was asked for is in one of the two.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Every extension that was made.
+    /// Every extension that was made and got its name.
     pub built: Vec<Built>,
-    /// Whether they are in the output folder.
-    pub published: bool,
+    /// The others, and why.
+    pub failed: Vec<Failed>,
 }
 
 /// An extension that was made.
@@ -79,86 +78,147 @@ pub struct Built {
     pub time: Duration,
 }
 
+/// An extension that did not get its name.
+#[derive(Debug)]
+pub enum Failed {
+    /// It could not be made.
+    NotMade {
+        /// From what it was to be made.
+        plan: Box<Plan>,
+        /// Why not.
+        error: BuildError,
+    },
+    /// It was made, and the audit found errors in it.
+    KeptBack(Box<Built>),
+}
+
+impl Failed {
+    fn not_made(plan: Plan, error: BuildError) -> Self {
+        Self::NotMade {
+            plan: Box::new(plan),
+            error,
+        }
+    }
+
+    /// From what it was to be made.
+    pub fn plan(&self) -> &Plan {
+        match self {
+            Self::NotMade { plan, .. } => plan,
+            Self::KeptBack(built) => &built.plan,
+        }
+    }
+}
+
+/// A plan and all that its extension is made of.
+struct Ready {
+    plan: Plan,
+    inputs: Option<Sha256>,
+    sources: Vec<Source>,
+}
+
 impl Builder<'_> {
-    /// Builds every plan into `out`, which is made if it is not there.
+    /// Builds the plans into `out`, which is made if it is not there. One that fails
+    /// keeps no other back: extensions need each other when they are loaded, not when
+    /// they are made.
     pub fn build(&self, plans: Vec<Plan>, out: &Path) -> Result<Outcome, BuildError> {
         let base = Base::load(self.project)?;
         let limits = Limits::load(self.project)?;
-        let inputs = plans.iter().map(|plan| self.known_inputs(plan));
-        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
-        let sources = self.sources(&plans)?;
+        let (ready, mut failed) = self.prepare(plans, out);
+        if ready.is_empty() {
+            let built = Vec::new();
+            return Ok(Outcome { built, failed });
+        }
         fs::create_dir_all(out).map_err(|source| BuildError::make_folder(out, source))?;
         let scratch = Scratch::in_dir(out).map_err(|source| BuildError::write(out, source))?;
-        let composer = Composer {
-            project: self.project,
-            limits: &limits,
-        };
-        let failed = AtomicBool::new(false);
-        let parts: Vec<_> = plans.iter().zip(&sources).zip(inputs).collect();
-        let results = pool::map(&parts, AT_ONCE, |((plan, sources), inputs)| {
-            // All before the first that fails were begun, so that it is always the same.
-            if failed.load(Ordering::Relaxed) {
-                return None;
-            }
+        let results = pool::map(&ready, AT_ONCE, |ready| {
             let start = Instant::now();
-            let draft = self.draft(&composer, plan, sources, *inputs);
-            let lookup = |name: &str| self.lookup(name);
-            let made = draft.and_then(|draft| draft.make(&base, &lookup, scratch.path(), self.progress));
-            failed.fetch_or(made.is_err(), Ordering::Relaxed);
-            Some(made.map(|made| (made, start.elapsed())))
+            let made = self.make(ready, &base, &limits, &scratch);
+            made.map(|made| (made, start.elapsed()))
         });
-        let results: Result<Vec<_>, BuildError> = results.into_iter().flatten().collect();
-        let (made, times): (Vec<_>, Vec<_>) = results?.into_iter().unzip();
+        let (mut plans, mut made) = (Vec::new(), Vec::new());
+        for (Ready { plan, .. }, result) in ready.into_iter().zip(results) {
+            match result {
+                Ok((one, time)) => {
+                    plans.push((plan, time));
+                    made.push(one);
+                }
+                Err(error) => failed.push(Failed::not_made(plan, error)),
+            }
+        }
         let reports = extension::audit_made(&made, out, self.project, &base)?;
-        let built: Vec<_> = (plans.into_iter().zip(made).zip(times).zip(reports))
-            .map(|(((plan, made), time), report)| Built {
+        let built = plans.into_iter().zip(made).zip(reports);
+        let (built, kept_back): (Vec<_>, Vec<_>) = built
+            .map(|(((plan, time), made), report)| Built {
                 plan,
                 extension: made.extension,
                 report,
                 time,
             })
-            .collect();
-        let published =
-            self.publish_with_errors || built.iter().all(|one| one.report.worst() < audit::Level::Error);
-        if published {
-            extension::publish(&scratch, built.iter().map(|one| &one.extension), out)?;
-        }
-        Ok(Outcome { built, published })
+            .partition(|one| self.publish_with_errors || one.report.worst() < audit::Level::Error);
+        extension::publish(&scratch, built.iter().map(|one| &one.extension), out)?;
+        failed.extend(kept_back.into_iter().map(|one| Failed::KeptBack(Box::new(one))));
+        Ok(Outcome { built, failed })
     }
 
-    /// Fetches the files of all plans at once; local files are taken as they are.
-    fn sources(&self, plans: &[Plan]) -> Result<Vec<Vec<Source>>, BuildError> {
-        let wanted = wanted(plans, self.lock)?;
-        let mut fetched = self.fetcher.fetch_all(&wanted, self.progress)?.into_iter();
-        let mut sources = Vec::new();
-        for plan in plans {
-            let mut own = Vec::new();
-            for asset in &plan.assets {
-                let source = match (
-                    &asset.local,
-                    asset.local.is_none().then(|| fetched.next()).flatten(),
-                ) {
-                    (Some(path), _) => Source::local(path)?,
-                    (None, Some(cached)) => Source {
-                        path: cached.path,
-                        sha256: cached.sha256,
-                    },
-                    (None, None) => continue,
-                };
-                own.push(source);
-            }
-            sources.push(own);
-        }
-        Ok(sources)
-    }
-
-    fn draft(
+    fn make(
         &self,
-        composer: &Composer<'_>,
-        plan: &Plan,
-        sources: &[Source],
-        inputs: Option<Sha256>,
-    ) -> Result<Draft, BuildError> {
+        ready: &Ready,
+        base: &Base,
+        limits: &Limits,
+        scratch: &Scratch,
+    ) -> Result<Made, BuildError> {
+        let composer = Composer {
+            project: self.project,
+            limits,
+        };
+        let lookup = |name: &str| self.lookup(name);
+        self.draft(&composer, ready)?
+            .make(base, &lookup, scratch.path(), self.progress)
+    }
+
+    /// Sees to everything that the plans' extensions are made of, before the first is
+    /// begun. All files are fetched at once; local ones are taken as they are.
+    fn prepare(&self, plans: Vec<Plan>, out: &Path) -> (Vec<Ready>, Vec<Failed>) {
+        let (mut wanted, mut failed) = (Vec::new(), Vec::new());
+        for plan in plans {
+            match self.wanted(&plan, out) {
+                Ok((inputs, files)) => wanted.push((plan, inputs, files)),
+                Err(error) => failed.push(Failed::not_made(plan, error)),
+            }
+        }
+        let files: Vec<_> = wanted.iter().flat_map(|(_, _, files)| files).cloned().collect();
+        let mut fetched = self.fetcher.fetch_each(&files, self.progress);
+        let mut ready = Vec::new();
+        for (plan, inputs, files) in wanted {
+            let cached = fetched.take(&files).map_err(BuildError::from);
+            match cached.and_then(|cached| sources(&plan, cached)) {
+                Ok(sources) => ready.push(Ready {
+                    plan,
+                    inputs,
+                    sources,
+                }),
+                Err(error) => failed.push(Failed::not_made(plan, error)),
+            }
+        }
+        (ready, failed)
+    }
+
+    /// What has to be fetched for a plan, and the sum of all inputs; an error if it is
+    /// known already that nothing can come of it.
+    fn wanted(&self, plan: &Plan, out: &Path) -> Result<(Option<Sha256>, Vec<Wanted>), BuildError> {
+        extension::refuse_folders(&file_name(plan), out)?;
+        Ok((
+            self.known_inputs(plan)?,
+            wanted(std::slice::from_ref(plan), self.lock)?,
+        ))
+    }
+
+    fn draft(&self, composer: &Composer<'_>, ready: &Ready) -> Result<Draft, BuildError> {
+        let Ready {
+            plan,
+            inputs,
+            sources,
+        } = ready;
         let paths: Vec<_> = sources.iter().map(|source| source.path.clone()).collect();
         let upstream = plan.assets.iter().zip(sources).map(|(asset, source)| Upstream {
             name: asset.name.clone(),
@@ -169,7 +229,7 @@ impl Builder<'_> {
         });
         let block_size = plan.packing.block_size;
         Ok(Draft {
-            file_name: format!("{}.tcz", plan.name),
+            file_name: file_name(plan),
             stage: composer.compose(plan, &paths)?,
             info: info(plan),
             dependencies: plan
@@ -179,7 +239,7 @@ impl Builder<'_> {
                 .collect::<Result<_, _>>()?,
             license: plan.license.clone(),
             upstream: upstream.collect(),
-            inputs,
+            inputs: *inputs,
             options: PackOptions {
                 block_size,
                 compression: Compression::new(plan.packing.compression),
@@ -215,6 +275,24 @@ pub fn wanted(plans: &[Plan], lock: &Lock) -> Result<Vec<Wanted>, BuildError> {
         }));
     }
     Ok(wanted)
+}
+
+/// The file name of a plan's extension.
+fn file_name(plan: &Plan) -> String {
+    format!("{}.tcz", plan.name)
+}
+
+/// The files of a plan's assets: the local ones, and, in order, those that were fetched.
+fn sources(plan: &Plan, cached: Vec<Cached>) -> Result<Vec<Source>, BuildError> {
+    let mut cached = cached.into_iter().map(|cached| Source {
+        path: cached.path,
+        sha256: cached.sha256,
+    });
+    let sources = plan.assets.iter().filter_map(|asset| match &asset.local {
+        Some(path) => Some(Source::local(path)),
+        None => cached.next().map(Ok),
+    });
+    sources.collect()
 }
 
 /// A file that an extension is made of.
@@ -286,6 +364,9 @@ fn comments(plan: &Plan) -> String {
         } = plan.packing;
         let note = packing_note(block_size.get(), &compression.to_string());
         lines.push(format!("{note} {reason}"));
+    }
+    for one in &plan.optional {
+        lines.push(optional_note(one.path.as_str(), &one.reason));
     }
     for asset in plan.assets.iter().filter(|asset| asset.is_unlocked()) {
         lines.push(format!("{UNLOCKED} in the place of {}.", asset.name));

@@ -231,6 +231,10 @@ pub(crate) struct IsoArgs {
     /// Use a local file for an asset, whatever the lock says; its extension is built anew and marked as unlocked
     #[arg(long = "file", value_name = "ASSET=PATH")]
     pub(crate) files: Vec<String>,
+    /// Put a container image on the disk: its full name, and an archive as `docker save` writes it; may be
+    /// repeated. It is imported to containerd's namespace `default` unless another is given
+    #[arg(long = "image", value_name = "[NAMESPACE:]REF=FILE")]
+    pub(crate) images: Vec<String>,
     #[command(flatten)]
     pub(crate) network: Network,
 }

@@ -1,6 +1,7 @@
 //! Findings of the audit, for people.
 
 use std::io;
+use std::path::Path;
 
 use comfy_table::Color;
 use tcforge::audit::{Finding, Level, Report};
@@ -53,29 +54,86 @@ fn color_of(level: Level) -> Color {
     }
 }
 
-/// Says what an audit found on the standard error: errors always, warnings with `-v`.
+/// Says what an audit found on the standard error.
 pub(crate) fn say_findings(report: &Report, terminal: &Terminal) {
-    let name = report.file.file_name().unwrap_or_default().to_string_lossy();
+    let name = report.name();
     for finding in &report.findings {
-        let line = format!("{name}: {}: {}", finding.check, text(finding));
+        say_finding(&name, finding, terminal);
+    }
+}
+
+/// Says what was found in an extension: errors and what may fail on the box always,
+/// other warnings with `-v`.
+pub(crate) fn say_finding(name: &str, finding: &Finding, terminal: &Terminal) {
+    let line = format!("{name}: {}: {}", finding.check, text(finding));
+    match finding.level {
+        Level::Error => terminal.audit_error(line),
+        Level::Warning if finding.may_fail() => terminal.warning(line),
+        Level::Warning => terminal.detail(format!("warning: {line}")),
+        Level::Pass => {}
+    }
+}
+
+/// How many findings of those that are always said there are, for the end of a result's
+/// line: `, with 1 error and 2 warnings`; nothing if there are none.
+pub(crate) fn with_findings<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> String {
+    let (mut errors, mut warnings) = (0, 0);
+    for finding in findings {
         match finding.level {
-            Level::Error => terminal.audit_error(line),
-            Level::Warning => terminal.detail(format!("warning: {line}")),
-            Level::Pass => {}
+            Level::Error => errors += 1,
+            Level::Warning if finding.may_fail() => warnings += 1,
+            _ => {}
         }
+    }
+    match (errors, warnings) {
+        (0, 0) => String::new(),
+        (0, _) => format!(", with {}", count(warnings, "warning")),
+        (_, 0) => format!(", with {}", count(errors, "error")),
+        _ => format!(
+            ", with {} and {}",
+            count(errors, "error"),
+            count(warnings, "warning")
+        ),
+    }
+}
+
+/// The error to end with where the audit kept an extension from its name, which `force`
+/// gives it all the same.
+pub(crate) fn kept_back(path: &Path, force: &str) -> miette::Report {
+    miette::miette!(
+        help = format!("see the errors above; {force} writes the extension all the same"),
+        "the audit found errors, and `{}` was not written",
+        path.display()
+    )
+}
+
+/// The warning where `--force` gave an extension its name all the same.
+pub(crate) fn warn_of_forced(report: &Report, path: &Path, terminal: &Terminal) {
+    let errors = report.count(Level::Error);
+    if errors > 0 {
+        terminal.warning(format!(
+            "`{}` was written with {} of the audit, as `--force` asks for",
+            path.display(),
+            count(errors, "error")
+        ));
     }
 }
 
 fn text(finding: &Finding) -> String {
-    let place = finding
-        .path
-        .as_ref()
-        .map(|path| format!("{path}: "))
-        .unwrap_or_default();
     let hint = finding
         .hint
         .as_ref()
         .map(|hint| format!(" ({hint})"))
         .unwrap_or_default();
-    format!("{place}{}{hint}", finding.message)
+    format!("{}{hint}", what(finding))
+}
+
+/// What was found and where, without what to do about it.
+pub(crate) fn what(finding: &Finding) -> String {
+    let place = finding
+        .path
+        .as_ref()
+        .map(|path| format!("{path}: "))
+        .unwrap_or_default();
+    format!("{place}{}", finding.message)
 }

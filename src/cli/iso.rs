@@ -7,11 +7,14 @@ use std::time::Instant;
 
 use miette::{IntoDiagnostic, WrapErr};
 use serde::Serialize;
+use tcforge::build::Failed;
 use tcforge::fetch::Fetcher;
-use tcforge::image::appliance::Appliance;
+use tcforge::image::appliance::{Appliance, Image};
 use tcforge::image::base::{BaseKind, BootBase, KernelSource, TINYCORE};
+use tcforge::image::carried::carried;
 use tcforge::image::closure::Extension;
-use tcforge::image::supply::{Supplied, Supply};
+use tcforge::image::concerns::Concern;
+use tcforge::image::supply::{Supplied, Supply, SupplyError};
 use tcforge::image::{self, Made};
 use tcforge::kernel::build::Record;
 use tcforge::project::Project;
@@ -21,7 +24,7 @@ use tcforge::tcz::side::Dependency;
 
 use super::args::IsoArgs;
 use super::terminal::{Terminal, count, human_size};
-use super::{Outcome, selection, source_date_epoch};
+use super::{Outcome, audit_table, failures, selection, source_date_epoch};
 
 /// Where extensions lie in a copy of a mirror, on a disk, or in such a folder.
 const TINYCORE_FOLDERS: [&str; 4] = ["", "tcz", "11.x/x86_64/tcz", "cde/optional"];
@@ -30,6 +33,12 @@ pub(crate) fn run(args: &IsoArgs, project: &Project, terminal: &Terminal) -> Out
     let start = Instant::now();
     let mut appliance = Appliance::load(project, &args.appliance)?;
     appliance.extensions.splice(..0, of_kernel(args)?);
+    for text in &args.images {
+        appliance.images.push(text.parse::<Image>()?);
+    }
+    // Before the long work.
+    carried(project, &appliance)?;
+    image::refuse_folder(&appliance, &args.out)?;
     let fetcher = selection::fetcher(&args.network, project)?;
     let time = source_date_epoch()?;
     fs::create_dir_all(&args.out)
@@ -53,6 +62,11 @@ pub(crate) fn run(args: &IsoArgs, project: &Project, terminal: &Terminal) -> Out
     if terminal.json {
         let row = Row::new(&appliance, &base, &made, &supplied, start);
         terminal.print_json(&row).into_diagnostic()?;
+    } else {
+        // Of extensions that were built now or before.
+        for Concern { extension, finding } in &made.concerns {
+            audit_table::say_finding(extension, finding, terminal);
+        }
     }
     say(&made, &base, terminal);
     Ok(ExitCode::SUCCESS)
@@ -91,7 +105,10 @@ fn build_missing(
         .chain(&appliance.extensions)
         .cloned()
         .collect();
-    let supplied = supply.build_missing(&roots, &args.out)?;
+    let supplied = match supply.build_missing(&roots, &args.out) {
+        Err(SupplyError::Failed(failed)) => return Err(not_built(failed, args, terminal)?),
+        other => other?,
+    };
     let built = &supplied.built;
     if !built.is_empty() {
         terminal.status(
@@ -103,6 +120,24 @@ fn build_missing(
         terminal.warning(selection::unlocked(name));
     }
     Ok(supplied)
+}
+
+/// What writes an extension that the audit is against.
+const FORCE: &str = "`tcforge build NAME --force`";
+
+/// Says why there is no image, and gives the error to end with.
+fn not_built(mut failed: Vec<Failed>, args: &IsoArgs, terminal: &Terminal) -> miette::Result<miette::Report> {
+    if terminal.json {
+        let not_built = failures::rows(&failed);
+        terminal.print_json(&FailedRow { not_built }).into_diagnostic()?;
+    }
+    if failed.len() == 1
+        && let Some(only) = failed.pop()
+    {
+        return Ok(failures::only(only, &args.out, FORCE, terminal));
+    }
+    failures::show(&failed, terminal);
+    Ok(SupplyError::Failed(failed).into())
 }
 
 fn load_base(
@@ -150,17 +185,25 @@ fn folders(args: &IsoArgs) -> Vec<PathBuf> {
 }
 
 fn say(made: &Made, base: &BootBase, terminal: &Terminal) {
+    let findings = made.concerns.iter().map(|concern| &concern.finding);
     terminal.status(
         "Wrote",
         format!(
-            "`{}`: {}, {} on {}, sha256 {}",
+            "`{}`: {}, {} on {}{}, sha256 {}",
             made.iso.path.display(),
             human_size(made.iso.size),
             count(made.extensions.len(), "extension"),
             base.title,
+            audit_table::with_findings(findings),
             made.iso.sha256
         ),
     );
+}
+
+/// What scripts are told if there is no image.
+#[derive(Serialize)]
+struct FailedRow {
+    not_built: Vec<failures::Row>,
 }
 
 /// What scripts are told of an image.
@@ -178,6 +221,8 @@ struct Row<'a> {
     services: Vec<&'a str>,
     built: &'a [String],
     unlocked: &'a [String],
+    /// What may fail on the box.
+    concerns: &'a [Concern],
     seconds: f64,
 }
 
@@ -213,6 +258,7 @@ impl<'a> Row<'a> {
                 .collect(),
             built: &supplied.built,
             unlocked: &supplied.unlocked,
+            concerns: &made.concerns,
             seconds: start.elapsed().as_secs_f64(),
         }
     }

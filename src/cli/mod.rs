@@ -5,6 +5,7 @@ mod audit_table;
 mod build;
 mod check;
 mod doctor;
+mod failures;
 mod fetch;
 mod init;
 mod iso;

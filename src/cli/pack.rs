@@ -1,21 +1,22 @@
 //! `tcforge pack`
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::ExitCode;
 
 use miette::{Context, IntoDiagnostic};
 use serde::Serialize;
-use tcforge::audit::Level;
-use tcforge::build::{FolderRequest, pack_folder};
+use tcforge::build::{FolderRequest, Loss, Losses, pack_folder};
 use tcforge::progress::Progress;
 use tcforge::project::Project;
+use tcforge::stage::TreePath;
 use tcforge::tcz::side::Info;
 use tcforge::tcz::side::info::Deviation;
 use tcforge::tcz::squashfs::{Algorithm, BlockSize, Compression, OptionError, PackOptions};
 
 use super::args::{CompressionChoice, PackArgs};
 use super::terminal::{Terminal, count, human_size};
-use super::{FAILED, Outcome, audit_table, source_date_epoch};
+use super::{Outcome, audit_table, source_date_epoch};
 
 pub(crate) fn run(args: &PackArgs, project: &Project, terminal: &Terminal) -> Outcome {
     let request = FolderRequest {
@@ -35,38 +36,89 @@ pub(crate) fn run(args: &PackArgs, project: &Project, terminal: &Terminal) -> Ou
             size: packed.extension.sums.length,
             sha256: packed.extension.sums.sha256.to_string(),
             write_seconds: packed.extension.write_time.as_secs_f64(),
+            lost: lost(&packed.losses),
             findings: &packed.report.findings,
         };
         terminal.print_json(&row).into_diagnostic()?;
     } else {
         audit_table::say_findings(&packed.report, terminal);
+        warn_of(&packed.losses, terminal);
     }
     if !packed.published {
-        return Err(miette::miette!(
-            help = "see the errors above; `--force` writes the extension all the same",
-            "the audit found errors, and `{}` was not written",
-            args.out.display()
-        ));
+        return Err(audit_table::kept_back(&args.out, "`--force`"));
     }
+    audit_table::warn_of_forced(&packed.report, &args.out, terminal);
     if args.info.is_none() {
         terminal.note("nothing is said in the info file; `--info FILE` takes its texts from a file");
     }
     terminal.status(
         "Packed",
         format!(
-            "`{}`: {}, {} into {}",
+            "`{}`: {}, {} into {}{}",
             args.out.display(),
             count(packed.extension.files, "file"),
             human_size(packed.extension.content_size),
-            human_size(packed.extension.sums.length)
+            human_size(packed.extension.sums.length),
+            audit_table::with_findings(&packed.report.findings)
         ),
     );
-    let errors = packed.report.worst() == Level::Error;
-    Ok(if errors {
-        ExitCode::from(FAILED)
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Paths that are named of one kind of loss.
+const NAMED: usize = 3;
+
+/// Says in one line what the extension does not keep of the folder.
+fn warn_of(losses: &Losses, terminal: &Terminal) {
+    let kinds = Loss::ALL.map(|loss| (loss, losses.paths(loss)));
+    let told = kinds.iter().filter(|(_, paths)| !paths.is_empty());
+    let told: Vec<_> = told
+        .map(|(loss, paths)| format!("{} ({})", words(*loss, paths.len()), named(paths)))
+        .collect();
+    if !told.is_empty() {
+        terminal.warning(format!(
+            "an extension has Tiny Core's owners and modes: {}",
+            told.join(", ")
+        ));
+    }
+}
+
+fn words(loss: Loss, number: usize) -> String {
+    match loss {
+        Loss::Setuid => count(number, "setuid bit") + " dropped",
+        Loss::Setgid => count(number, "setgid bit") + " dropped",
+        Loss::Sticky => count(number, "sticky bit") + " dropped",
+        Loss::Capabilities => format!("capabilities of {} dropped", count(number, "file")),
+        Loss::Acl => count(number, "ACL") + " dropped",
+        Loss::Attributes => format!("extended attributes of {} dropped", count(number, "path")),
+        Loss::PrivateFile => count(number, "file") + " readable by everybody now",
+        Loss::PrivateDirectory if number == 1 => "1 directory open to everybody now".to_owned(),
+        Loss::PrivateDirectory => format!("{number} directories open to everybody now"),
+    }
+}
+
+fn named(paths: &[TreePath]) -> String {
+    let names = paths.iter().take(NAMED).map(ToString::to_string);
+    let more = (paths.len() > NAMED).then(|| "…".to_owned());
+    names.chain(more).collect::<Vec<_>>().join(", ")
+}
+
+fn lost(losses: &Losses) -> BTreeMap<&'static str, Vec<String>> {
+    let key = |loss| match loss {
+        Loss::Setuid => "setuid",
+        Loss::Setgid => "setgid",
+        Loss::Sticky => "sticky",
+        Loss::Capabilities => "capabilities",
+        Loss::Acl => "acl",
+        Loss::Attributes => "attributes",
+        Loss::PrivateFile => "private_files",
+        Loss::PrivateDirectory => "private_directories",
+    };
+    let paths = |loss| losses.paths(loss).iter().map(ToString::to_string).collect();
+    Loss::ALL
+        .into_iter()
+        .map(|loss| (key(loss), paths(loss)))
+        .collect()
 }
 
 fn options(args: &PackArgs) -> miette::Result<PackOptions> {
@@ -142,5 +194,7 @@ struct Row<'a> {
     size: u64,
     sha256: String,
     write_seconds: f64,
+    /// The paths that something was lost of, by what it was.
+    lost: BTreeMap<&'static str, Vec<String>>,
     findings: &'a [tcforge::audit::Finding],
 }

@@ -127,6 +127,11 @@ impl Terminal {
         writeln!(io::stdout().lock(), "{text}").map_err(output_error)
     }
 
+    /// A table of what went wrong, on the standard error.
+    pub(crate) fn say_table(&self, table: &Table) {
+        self.write(&table.trim_fmt());
+    }
+
     /// A value as JSON on the standard output.
     pub(crate) fn print_json(&self, value: &impl Serialize) -> io::Result<()> {
         let text = serde_json::to_string_pretty(value)?;

@@ -1,9 +1,12 @@
 //! Appliances: what an image holds and does, `iso/NAME.toml`.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::str::FromStr;
 
 use serde::Deserialize;
 
+use super::reference::{Reference, ReferenceError};
 use crate::project::{Project, ProjectError};
 use crate::recipe::{self, At, Channels, Fault, Invalid, SourceFile};
 use crate::stage::{Owner, TreePath};
@@ -89,14 +92,63 @@ pub struct File {
 
 /// A container image that the disk carries, as `docker save` or `ctr images
 /// export` write it.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// The archive: a path on this machine, from the project's folder.
-    pub file: String,
+    pub file: PathBuf,
     /// The containerd namespace that the box imports it to.
     pub namespace: String,
+    /// What the image is called on the box; `None` is what the archive says.
+    pub name: Option<Reference>,
 }
+
+/// Why a text names no container image for the disk.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum ImageOptionError {
+    /// It is not put together as it should be.
+    #[error("`{0}` is not [NAMESPACE:]REF=FILE")]
+    #[diagnostic(help("write it as `--image docker.io/library/hello:latest=hello.tar`"))]
+    Form(String),
+    /// The name is not full.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Reference(#[from] ReferenceError),
+    /// The path leads nowhere from here.
+    #[error("cannot find the folder that the path `{0}` begins at")]
+    #[diagnostic(help("go to a folder that is there, or write the whole path"))]
+    Path(String),
+}
+
+/// What `--image` is given: `[NAMESPACE:]REF=FILE`, the path from the folder that the
+/// command is given in. Without a namespace it is containerd's own, `default`.
+impl FromStr for Image {
+    type Err = ImageOptionError;
+
+    fn from_str(text: &str) -> Result<Self, ImageOptionError> {
+        let form = || ImageOptionError::Form(text.to_owned());
+        let (before, file) = text.split_once('=').ok_or_else(form)?;
+        if before.is_empty() || file.is_empty() {
+            return Err(form());
+        }
+        // A host's port is a number, and no registry is called by a number alone.
+        let with_namespace = before
+            .split_once(':')
+            .filter(|(namespace, _)| is_service_name(namespace))
+            .and_then(|(namespace, name)| Some((namespace, name.parse::<Reference>().ok()?)));
+        let (namespace, name) = match with_namespace {
+            Some(both) => both,
+            None => (DEFAULT_NAMESPACE, before.parse()?),
+        };
+        Ok(Self {
+            file: std::path::absolute(file).map_err(|_| ImageOptionError::Path(file.to_owned()))?,
+            namespace: namespace.to_owned(),
+            name: Some(name),
+        })
+    }
+}
+
+/// Where containerd's own client looks.
+const DEFAULT_NAMESPACE: &str = "default";
 
 /// A port that is open beyond loopback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -151,7 +203,16 @@ struct Written {
     #[serde(default, rename = "file")]
     files: Vec<WrittenFile>,
     #[serde(default, rename = "image")]
-    images: Vec<Image>,
+    images: Vec<WrittenImage>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenImage {
+    file: PathBuf,
+    namespace: String,
+    #[serde(default)]
+    name: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -392,14 +453,28 @@ impl Check<'_> {
         }
     }
 
-    fn images(&mut self, images: Vec<Image>) -> Vec<Image> {
-        for (index, image) in images.iter().enumerate() {
+    fn images(&mut self, images: Vec<WrittenImage>) -> Vec<Image> {
+        let mut checked = Vec::new();
+        for (index, image) in images.into_iter().enumerate() {
+            let at = At::default().key("image").item(index);
             if !is_service_name(&image.namespace) {
-                let at = At::default().key("image").item(index).key("namespace");
-                self.fault(at, Fault::Name(image.namespace.clone()));
+                self.fault(at.key("namespace"), Fault::Name(image.namespace.clone()));
+            }
+            let name = image.name.map(|name| name.parse::<Reference>());
+            let name = name.transpose().map_err(|error| Fault::ImageName {
+                name: error.text,
+                reason: error.reason,
+                full: error.full,
+            });
+            if let Some(name) = self.note(at.key("name"), name) {
+                checked.push(Image {
+                    file: image.file,
+                    namespace: image.namespace,
+                    name,
+                });
             }
         }
-        images
+        checked
     }
 
     fn ports(&mut self, ports: &[String]) -> Vec<Port> {
@@ -454,4 +529,57 @@ fn port(text: &str) -> Result<Port, Fault> {
         }
     });
     parsed.ok_or_else(|| Fault::Port(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_of_the_command_line_have_a_name_a_file_and_perhaps_a_namespace() {
+        let here = std::env::current_dir().unwrap();
+        for (text, namespace, name, file) in [
+            ("docker.io/a/b:1=c.tar", "default", "docker.io/a/b:1", "c.tar"),
+            (
+                "openfaas-fn:docker.io/a/b:1=d/c.tar",
+                "openfaas-fn",
+                "docker.io/a/b:1",
+                "d/c.tar",
+            ),
+            (
+                "localhost:5000/b:1=/c=d.tar",
+                "default",
+                "localhost:5000/b:1",
+                "/c=d.tar",
+            ),
+            ("k8s.io:localhost:5000/b:1=c", "k8s.io", "localhost:5000/b:1", "c"),
+            ("host:5000/a/b:1=c", "default", "host:5000/a/b:1", "c"),
+        ] {
+            let image: Image = text.parse().unwrap();
+            let found = (image.namespace.as_str(), image.name.as_ref().unwrap().as_str());
+            assert_eq!(
+                (found, image.file),
+                ((namespace, name), here.join(file)),
+                "{text}"
+            );
+        }
+        for (text, message) in [
+            ("docker.io/a/b:1", "`docker.io/a/b:1` is not [NAMESPACE:]REF=FILE"),
+            (
+                "docker.io/a/b:1=",
+                "`docker.io/a/b:1=` is not [NAMESPACE:]REF=FILE",
+            ),
+            ("=c.tar", "`=c.tar` is not [NAMESPACE:]REF=FILE"),
+            (
+                "b:1=c.tar",
+                "`b:1` is not the full name of a container image: it does not begin with a registry's host",
+            ),
+            (
+                "../x:docker.io/a/b:1=c",
+                "`../x:docker.io/a/b:1` is not the full name of a container image: it does not begin with a registry's host",
+            ),
+        ] {
+            assert_eq!(text.parse::<Image>().unwrap_err().to_string(), message);
+        }
+    }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::appliance::Appliance;
 use super::base::BootBase;
+use super::carried::Carried;
 use super::closure::Extension;
 use super::tools;
 use crate::scratch::Scratch;
@@ -42,6 +43,18 @@ pub struct Description {
     pub extensions: Vec<String>,
     /// The services that it starts, in order.
     pub services: Vec<Service>,
+    /// The container images that it imports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<ContainerImage>,
+}
+
+/// A container image of the box.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerImage {
+    /// Its full name.
+    pub name: String,
+    /// The containerd namespace that it is imported to.
+    pub namespace: String,
 }
 
 /// A service of the box.
@@ -92,7 +105,12 @@ pub enum DescriptionError {
 
 impl Description {
     /// Of an image that is to be made.
-    pub fn new(appliance: &Appliance, base: &BootBase, extensions: &[Extension]) -> Self {
+    pub fn new(
+        appliance: &Appliance,
+        base: &BootBase,
+        extensions: &[Extension],
+        images: &[Carried<'_>],
+    ) -> Self {
         let services = appliance.services.iter().map(|service| Service {
             name: service.name.clone(),
             url: service.url.clone(),
@@ -104,6 +122,7 @@ impl Description {
             kernel: base.kernel.release.clone(),
             extensions: extensions.iter().map(|one| one.name.clone()).collect(),
             services: services.collect(),
+            images: images.iter().flat_map(Carried::described).collect(),
         }
     }
 

@@ -91,6 +91,10 @@ pub enum IsoError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Disk(#[from] DiskError),
+    /// A folder has the image's name.
+    #[error("cannot write `{}`: a folder of that name is there", .0.display())]
+    #[diagnostic(help("move the folder away, or write to another one"))]
+    FolderInTheWay(PathBuf),
     /// A file could not be read or written.
     #[error("cannot {action} `{}`", path.display())]
     #[diagnostic(help("check the path, and whether the disk that it lies on has room"))]
@@ -122,8 +126,9 @@ impl Parts<'_> {
     /// Makes `NAME.iso` in `out`, which must exist: whole or not at all. The
     /// same parts give the same bytes.
     pub fn write(&self, out: &Path) -> Result<Iso, IsoError> {
-        let tools = Tools::new(self.project, self.time)?;
         // Before the long work.
+        refuse_folder(self.appliance, out)?;
+        let tools = Tools::new(self.project, self.time)?;
         for name in loader::NEEDED {
             tools.find(name)?;
         }
@@ -143,7 +148,7 @@ impl Parts<'_> {
         self.add_description(&mut files)?;
         let made = scratch.path().join("made.iso");
         let (size, sha256) = self.write_disk(files, &loaders, &made)?;
-        let path = out.join(format!("{}.iso", self.appliance.name));
+        let path = path_of(self.appliance, out);
         let _all_or_nothing = scratch::hold_interrupts();
         // Not synced to the disk: that takes longer than making it again.
         fs::rename(&made, &path).map_err(writing(&path))?;
@@ -279,6 +284,20 @@ impl Parts<'_> {
         };
         Ok(Menu::render(self.project, self.appliance, &disk)?)
     }
+}
+
+/// Refuses a folder in the place of the image of an appliance: that is known before
+/// anything is made.
+pub fn refuse_folder(appliance: &Appliance, out: &Path) -> Result<(), IsoError> {
+    let path = path_of(appliance, out);
+    match path.symlink_metadata() {
+        Ok(meta) if meta.is_dir() => Err(IsoError::FolderInTheWay(path)),
+        _ => Ok(()),
+    }
+}
+
+fn path_of(appliance: &Appliance, out: &Path) -> PathBuf {
+    out.join(format!("{}.iso", appliance.name))
 }
 
 /// A file of this machine, and its sum.

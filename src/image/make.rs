@@ -4,14 +4,17 @@ use std::path::{Path, PathBuf};
 
 use super::appliance::Appliance;
 use super::base::BootBase;
+use super::carried::{Carried, carried};
 use super::closure::{ClosureError, Extension, Shelves};
+use super::concerns::{self, Concern};
 use super::description::Description;
 use super::disk::FAT_BEGINS;
 use super::iso::{Iso, IsoError, Parts};
 use super::overlay::{Overlay, OverlayError};
 use super::supply::{Maker, SupplyError};
+use crate::audit::AuditError;
 use crate::progress::Progress;
-use crate::project::Project;
+use crate::project::{Project, ProjectError};
 use crate::scratch::Scratch;
 
 /// What is wanted.
@@ -46,6 +49,8 @@ pub struct Made {
     pub iso: Iso,
     /// The extensions that the box loads, in order, those in the initrd first.
     pub extensions: Vec<Extension>,
+    /// What of them may fail on the box, whoever built them and when.
+    pub concerns: Vec<Concern>,
 }
 
 /// Why no image was made.
@@ -59,6 +64,14 @@ pub enum ImageError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Supply(#[from] SupplyError),
+    /// The extensions could not be looked at.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Audit(#[from] AuditError),
+    /// A data file cannot be read.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Project(#[from] ProjectError),
     /// The initrd of the appliance could not be put together.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -77,8 +90,10 @@ pub fn make(request: &Request<'_>) -> Result<Made, ImageError> {
         path: request.out.to_owned(),
         source,
     })?;
-    let (builtin, beside) = extensions(request, scratch.path())?;
+    let images = carried(request.project, request.appliance)?;
+    let (builtin, beside) = extensions(request, &images, scratch.path())?;
     let loaded: Vec<_> = builtin.iter().chain(&beside).cloned().collect();
+    let concerns = concerns::of(&loaded, request, scratch.path())?;
     let overlay = Overlay {
         project: request.project,
         appliance: request.appliance,
@@ -92,7 +107,7 @@ pub fn make(request: &Request<'_>) -> Result<Made, ImageError> {
         base: request.base,
         overlay: &overlay.tree()?,
         extensions: &beside,
-        description: &Description::new(request.appliance, request.base, &loaded),
+        description: &Description::new(request.appliance, request.base, &loaded, &images),
         time: request.time.unwrap_or(TIME),
         cache: request.cache,
         progress: request.progress,
@@ -100,11 +115,16 @@ pub fn make(request: &Request<'_>) -> Result<Made, ImageError> {
     Ok(Made {
         iso: parts.write(request.out)?,
         extensions: loaded,
+        concerns,
     })
 }
 
 /// What the initrd carries and what lies beside it, each in the order of loading.
-fn extensions(request: &Request<'_>, scratch: &Path) -> Result<(Vec<Extension>, Vec<Extension>), ImageError> {
+fn extensions(
+    request: &Request<'_>,
+    images: &[Carried<'_>],
+    scratch: &Path,
+) -> Result<(Vec<Extension>, Vec<Extension>), ImageError> {
     let (appliance, kernel) = (request.appliance, &request.base.kernel);
     let own = [scratch.to_owned()];
     let shelves = Shelves {
@@ -120,7 +140,7 @@ fn extensions(request: &Request<'_>, scratch: &Path) -> Result<(Vec<Extension>, 
     };
     let mut roots = appliance.builtin.clone();
     roots.extend(appliance.extensions.iter().cloned());
-    roots.extend(maker.images(appliance)?);
+    roots.extend(maker.images(appliance, images)?);
     let order = shelves.order(&roots).map_err(ClosureError::from)?;
     maker.kernel_extensions(&shelves.missing(&order), &shelves, kernel)?;
     let builtin = shelves.order(&appliance.builtin).map_err(ClosureError::from)?;

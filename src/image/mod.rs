@@ -4,7 +4,9 @@
 
 pub mod appliance;
 pub mod base;
+pub mod carried;
 pub mod closure;
+pub mod concerns;
 pub mod container;
 pub mod description;
 mod disk;
@@ -13,9 +15,12 @@ pub mod iso;
 mod loader;
 mod make;
 pub mod menu;
+pub mod oci;
 pub mod overlay;
+pub mod reference;
 mod sums;
 pub mod supply;
 pub mod tools;
 
+pub use iso::refuse_folder;
 pub use make::{ImageError, Made, Request, TIME, make};

@@ -3,29 +3,33 @@
 //! that are made for one image alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::appliance::{Appliance, Image};
+use super::appliance::Appliance;
 use super::base::Kernel;
+use super::carried::Carried;
 use super::closure::{Missing, Shelves};
+use super::oci::ArchiveProblem;
 use crate::base::Base;
-use crate::build::{BuildError, Builder, Draft, Standing};
+use crate::build::{BuildError, Builder, Built, Draft, Failed, Standing};
 use crate::fetch::Fetcher;
 use crate::progress::Progress;
 use crate::project::{Project, ProjectError};
 use crate::recipe::{Channel, Lock, Override, OverrideError, Plan, Recipes, apply_overrides};
-use crate::stage::{Content, Kind, Node, Stage, StageError, TreePath};
+use crate::stage::{Content, Kind, Node, Stage, StageError};
 use crate::tcz::side::dep::CycleError;
-use crate::tcz::side::{Dependency, Info};
+use crate::tcz::side::{Dependency, Info, Upstream};
 use crate::tcz::squashfs::PackOptions;
 
 /// The list of what modules extensions bring.
 const MODULES: &str = "iso/boot/modules.toml";
 /// An info file's last field begins with a day: Tiny Core 11.0's.
 const NO_HISTORY: &str = "2020/03/01 Original";
+
+/// What SPDX calls a licence that nobody told.
+const UNKNOWN_LICENSE: &str = "NOASSERTION";
 
 /// What builds the recipes of an image.
 pub struct Supply<'a> {
@@ -65,10 +69,10 @@ pub enum SupplyError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Build(#[from] BuildError),
-    /// The audit found errors.
-    #[error("the audit found errors in {}", .0.join(", "))]
-    #[diagnostic(help("`tcforge build` shows them; nothing was written"))]
-    Audit(Vec<String>),
+    /// Recipes could not be built.
+    #[error("could not build {}", names(.0))]
+    #[diagnostic(help("what could be built stays, and no image was made"))]
+    Failed(Vec<Failed>),
     /// A recipe is wrong.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -100,21 +104,38 @@ pub enum SupplyError {
         /// What needs it.
         needed_by: Vec<String>,
     },
-    /// A container image cannot be read.
-    #[error("cannot read the container image `{}`", path.display())]
-    #[diagnostic(help(
-        "write one with `docker save` or `ctr images export`; the path starts at the project's folder"
-    ))]
+    /// A container image cannot go on the disk.
+    #[error("the container image `{}` cannot go on the disk", path.display())]
+    #[diagnostic(forward(source))]
     Image {
         /// The archive.
         path: PathBuf,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: ArchiveProblem,
     },
-    /// Two container images of one name.
-    #[error("two container images have the same name")]
-    #[diagnostic(help("rename one of the files"))]
+    /// Two container images of one name in one namespace.
+    #[error("two files are to be `{name}` in the namespace `{namespace}`: `{}` and `{}`", one.display(), other.display())]
+    #[diagnostic(help("leave one of them out, or give it another name"))]
+    TwoImages {
+        /// The name.
+        name: String,
+        /// The namespace.
+        namespace: String,
+        /// One archive.
+        one: PathBuf,
+        /// The other.
+        other: PathBuf,
+    },
+    /// The box has nothing that imports container images.
+    #[error("nothing on the box of `{0}` imports container images")]
+    #[diagnostic(help(
+        "containerd does: give the appliance the extension `containerd.tcz` and the service `containerd`"
+    ))]
+    NoImporter(String),
+    /// Two container images whose files have the same name.
+    #[error("two container images have files of the same name")]
+    #[diagnostic(help("rename one of the files, or give the images names"))]
     Stage(#[from] StageError),
 }
 
@@ -123,24 +144,29 @@ impl Supply<'_> {
     /// and that are not there as they would be built now, or for which there are
     /// local files.
     pub fn build_missing(&self, roots: &[Dependency], out: &Path) -> Result<Supplied, SupplyError> {
-        let mut supplied = Supplied::default();
+        let (mut supplied, mut failed) = (Supplied::default(), Vec::new());
         for (channel, plans) in self.by_channel(&self.plans(roots)?) {
             let builder = self.builder(channel);
             let mut missing = Vec::new();
             for plan in plans {
-                match self.taken(&builder, &plan, out)? {
-                    Some(standing) => {
-                        let unlocked = standing.unlocked.then(|| file_name(&plan));
-                        supplied.unlocked.extend(unlocked);
-                    }
-                    None => missing.push(plan),
+                match self.taken(&builder, &plan, out) {
+                    Ok(Some(standing)) => supplied
+                        .unlocked
+                        .extend(standing.unlocked.then(|| file_name(&plan))),
+                    // What is wrong with its inputs, building it tells.
+                    Ok(None) | Err(_) => missing.push(plan),
                 }
             }
             if !missing.is_empty() {
-                build(&builder, missing, out, &mut supplied)?;
+                let outcome = builder.build(missing, out)?;
+                supplied.add(&outcome.built);
+                failed.extend(outcome.failed);
             }
         }
-        Ok(supplied)
+        match failed.is_empty() {
+            true => Ok(supplied),
+            false => Err(SupplyError::Failed(failed)),
+        }
     }
 
     /// What is there of a plan, if it is as good as what would be built now.
@@ -220,26 +246,18 @@ impl Supply<'_> {
     }
 }
 
-/// Builds plans of one channel, or fails with what the audit found.
-fn build(
-    builder: &Builder<'_>,
-    plans: Vec<Plan>,
-    out: &Path,
-    supplied: &mut Supplied,
-) -> Result<(), SupplyError> {
-    let unlocked: Vec<_> = plans
-        .iter()
-        .filter(|plan| plan.is_unlocked())
-        .map(file_name)
-        .collect();
-    let outcome = builder.build(plans, out)?;
-    let names = outcome.built.into_iter().map(|one| one.extension.file_name);
-    if !outcome.published {
-        return Err(SupplyError::Audit(names.collect()));
+impl Supplied {
+    fn add(&mut self, built: &[Built]) {
+        let names = |one: &Built| one.extension.file_name.clone();
+        let unlocked = built.iter().filter(|one| one.plan.is_unlocked());
+        self.built.extend(built.iter().map(names));
+        self.unlocked.extend(unlocked.map(names));
     }
-    supplied.built.extend(names);
-    supplied.unlocked.extend(unlocked);
-    Ok(())
+}
+
+fn names(failed: &[Failed]) -> String {
+    let names: Vec<_> = failed.iter().map(|one| file_name(one.plan())).collect();
+    names.join(", ")
 }
 
 fn file_name(plan: &Plan) -> String {
@@ -300,42 +318,49 @@ impl Maker<'_> {
                 kernel.release,
                 brings.modules.join(", ")
             );
-            self.make(
-                &one.name,
-                Stage::new(),
-                "Kernel modules that the initrd holds",
-                &text,
-            )?;
+            let description = "Kernel modules that the initrd holds";
+            self.make(self.draft(&one.name, Stage::new(), description, &text))?;
         }
         Ok(())
     }
 
     /// Makes the extension that carries the appliance's container images; `None`
     /// if it has none. Mounted and not unpacked, they take no memory.
-    pub fn images(&self, appliance: &Appliance) -> Result<Option<Dependency>, SupplyError> {
-        if appliance.images.is_empty() {
+    pub fn images(
+        &self,
+        appliance: &Appliance,
+        images: &[Carried<'_>],
+    ) -> Result<Option<Dependency>, SupplyError> {
+        if images.is_empty() {
             return Ok(None);
         }
-        let mut stage = Stage::new();
-        for image in &appliance.images {
-            let path = self.project.folder().unwrap_or(Path::new("")).join(&image.file);
-            let read = |source| SupplyError::Image {
-                path: path.clone(),
-                source,
-            };
-            let file = fs::File::open(&path).map_err(read)?;
-            let length = file.metadata().map_err(read)?.len();
-            stage.insert(
-                place(image, &path),
-                Node::file(Content::host(&path, length), 0o644),
-            )?;
+        let (mut stage, mut upstream) = (Stage::new(), Vec::new());
+        for (number, image) in images.iter().enumerate() {
+            let copy = self.folder.join(format!("image-{number}.tar"));
+            let (path, sha256, length) = image.write(copy)?;
+            let place = image.place(appliance);
+            stage.insert(place, Node::file(Content::host(path, length), 0o644))?;
+            upstream.extend(image.names.iter().map(|name| Upstream {
+                name: name.clone(),
+                version: name.rsplit_once(':').map_or("", |(_, tag)| tag).to_owned(),
+                url: None,
+                sha256,
+                license: UNKNOWN_LICENSE.to_owned(),
+            }));
         }
         let name = format!("{}-images.tcz", appliance.name);
-        self.make(&name, stage, "Container images", "Imported when the box starts.")?;
+        let draft = self.draft(&name, stage, "Container images", "Imported when the box starts.");
+        self.make(Draft { upstream, ..draft })?;
         dependency(&name).map(Some)
     }
 
-    fn make(&self, name: &str, stage: Stage, description: &str, comments: &str) -> Result<(), SupplyError> {
+    fn make(&self, draft: Draft) -> Result<(), SupplyError> {
+        let base = Base::load(self.project)?;
+        draft.make(&base, &|_| Vec::new(), self.folder, self.progress)?;
+        Ok(())
+    }
+
+    fn draft(&self, name: &str, stage: Stage, description: &str, comments: &str) -> Draft {
         let info = Info {
             description: description.to_owned(),
             version: "1".to_owned(),
@@ -347,22 +372,19 @@ impl Maker<'_> {
             current: NO_HISTORY.to_owned(),
             ..Info::default()
         };
-        let draft = Draft {
+        Draft {
             file_name: name.to_owned(),
             stage,
             info,
             dependencies: Vec::new(),
-            license: "NOASSERTION".to_owned(),
+            license: UNKNOWN_LICENSE.to_owned(),
             upstream: Vec::new(),
             inputs: None,
             options: PackOptions {
                 time: self.time,
                 ..PackOptions::default()
             },
-        };
-        let base = Base::load(self.project)?;
-        draft.make(&base, &|_| Vec::new(), self.folder, self.progress)?;
-        Ok(())
+        }
     }
 }
 
@@ -374,18 +396,6 @@ fn dependency(name: &str) -> Result<Dependency, SupplyError> {
         }
         .into()
     })
-}
-
-/// Where an image lies: where the services of its namespace look for it.
-fn place(image: &Image, path: &Path) -> TreePath {
-    let folder = match image.namespace.as_str() {
-        "openfaas" => "usr/local/share/faasd/images".to_owned(),
-        "openfaas-fn" => "usr/local/share/faasd/images/functions".to_owned(),
-        other => format!("usr/local/share/tcforge/images/{other}"),
-    };
-    let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    // A name of a file has no `..` and no NUL in it.
-    TreePath::parse(format!("{folder}/{name}.tar")).unwrap_or_default()
 }
 
 /// The modules that a kernel has, as files or built in, by the names that

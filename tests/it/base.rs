@@ -1,7 +1,7 @@
 //! The bases that images start from, made of real packages: the machine's own
 //! Debian mirror has them.
 
-mod files;
+pub(crate) mod files;
 mod mini;
 mod modules;
 

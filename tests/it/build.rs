@@ -2,6 +2,7 @@
 
 mod bad_world;
 mod complete;
+mod failures;
 mod hostile;
 mod interrupts;
 mod lock;

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
 use tcforge::digest::Sha256;
 use tcforge::image::appliance::Appliance;
 use tcforge::image::base::{BootBase, Kernel};
+use tcforge::image::container::{self, ContainerImage};
 use tcforge::image::description::{self, Description, DescriptionError};
 use tcforge::image::initrd::{Part, Tree};
 use tcforge::image::{ImageError, Made, Request, make};
@@ -241,6 +243,7 @@ fn the_disk_says_what_it_is() {
             name: "daemon".to_owned(),
             url: Some("http://127.0.0.1:80/ui".to_owned()),
         }],
+        images: Vec::new(),
     };
     assert_eq!(Description::read(&bench.iso()).unwrap(), Some(wanted));
 }
@@ -527,29 +530,517 @@ fn a_failure_leaves_the_old_image_and_nothing_else() {
     assert_eq!(fs::read(bench.iso()).unwrap(), b"the old one");
 }
 
+/// Services that import container images, for a bench whose daemon has their scripts.
+const IMPORTERS: &str = "[[service]]\nname = 'containerd'\n[[service]]\nname = 'faasd'\n";
+
+/// A bench whose appliance can import container images.
+fn importing() -> Bench {
+    let bench = Bench::new();
+    let scripts = ["daemon", "containerd", "faasd"].map(|name| format!("/usr/local/etc/init.d/{name}\n"));
+    extension(bench.path(), "daemon.tcz", "lib.tcz\n", &scripts.concat());
+    bench
+}
+
+/// The archive of a container image.
+fn image_archive(name: &str) -> Vec<u8> {
+    let mut archive = Vec::new();
+    let image = ContainerImage {
+        name,
+        command: &["/bin/sh"],
+        stage: &stage(&[("bin/sh", "a shell")]),
+        time: 0,
+    };
+    container::write(&image, &mut archive).unwrap();
+    archive
+}
+
+/// The files of a tar archive.
+fn unpacked(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let mut archive = tar::Archive::new(archive);
+    let entries = archive.entries().unwrap().map(|entry| {
+        let mut entry = entry.unwrap();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        (entry.path().unwrap().display().to_string(), bytes)
+    });
+    entries.collect()
+}
+
+fn tar(files: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, bytes.as_slice()).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+/// The same image as docker wrote them before it wrote OCI's.
+fn docker_archive(name: &str) -> Vec<u8> {
+    let config = br#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#;
+    let list = format!(r#"[{{"Config":"c.json","RepoTags":["{name}"],"Layers":["1/layer.tar"]}}]"#);
+    let files = [
+        ("c.json", config.to_vec()),
+        ("1/layer.tar", tar(&BTreeMap::new())),
+        ("manifest.json", list.into_bytes()),
+        ("repositories", b"{}".to_vec()),
+    ];
+    tar(&files.map(|(name, bytes)| (name.to_owned(), bytes)).into())
+}
+
 #[test]
 fn container_images_travel_in_an_extension() {
-    let bench = Bench::new();
-    fs::write(bench.path().join("hello.tar"), "an image").unwrap();
-    fs::write(bench.path().join("gateway.tar"), "another").unwrap();
+    let bench = importing();
+    let hello = image_archive("docker.io/library/hello:1");
+    for (name, bytes) in [
+        ("hello.tar", &hello),
+        ("same.tar", &hello),
+        ("gateway.tar", &docker_archive("ghcr.io/openfaas/gateway:0.27")),
+        ("old.tar", &docker_archive("docker.io/library/old:1")),
+    ] {
+        fs::write(bench.path().join(name), bytes).unwrap();
+    }
     let text = format!(
-        "{APPLIANCE}[[image]]\nfile = 'hello.tar'\nnamespace = 'default'\n\
-         [[image]]\nfile = 'gateway.tar'\nnamespace = 'openfaas'\n"
+        "{APPLIANCE}{IMPORTERS}[[image]]\nfile = 'hello.tar'\nnamespace = 'default'\n\
+         [[image]]\nfile = 'gateway.tar'\nnamespace = 'openfaas'\n\
+         [[image]]\nfile = 'hello.tar'\nnamespace = 'openfaas-fn'\nname = 'docker.io/me/hello:2'\n\
+         [[image]]\nfile = 'same.tar'\nnamespace = 'openfaas-fn'\nname = 'docker.io/library/hello:1'\n\
+         [[image]]\nfile = 'old.tar'\nnamespace = 'k8s.io'\nname = 'docker.io/me/old:2'\n"
     );
     let made = bench.make(&text, 0).unwrap();
     assert_eq!(made.extensions.last().unwrap().name, "box-images.tcz");
     let image = bench.path().join("images.tcz");
     fs::write(&image, content(&bench.iso(), "/cde/optional/box-images.tcz")).unwrap();
     let listing = super::world::listing(&image);
-    for file in [
-        "-rw-r--r-- 0/0 /usr/local/share/faasd/images/gateway.tar",
-        "-rw-r--r-- 0/0 /usr/local/share/tcforge/images/default/hello.tar",
+    let files = listing
+        .iter()
+        .filter_map(|line| line.strip_prefix("-rw-r--r-- 0/0 /usr/local/share/"));
+    assert_eq!(
+        files.collect::<Vec<_>>(),
+        [
+            "faasd/images/functions/docker.io+library+hello~1.tar",
+            "faasd/images/functions/docker.io+me+hello~2.tar",
+            "faasd/images/gateway.tar",
+            "tcforge/images/default/hello.tar",
+            "tcforge/images/k8s.io/docker.io+me+old~2.tar",
+        ]
+    );
+    let cat = |path: &str| {
+        let output = Command::new("unsquashfs")
+            .arg("-cat")
+            .arg(&image)
+            .arg(format!("usr/local/share/{path}"))
+            .output();
+        output.unwrap().stdout
+    };
+    // Where the name is the archive's own, nothing is changed.
+    assert!(cat("faasd/images/functions/docker.io+library+hello~1.tar") == hello);
+    // Otherwise nothing but the name.
+    let (mut named, mut before) = (
+        unpacked(&cat("faasd/images/functions/docker.io+me+hello~2.tar")),
+        unpacked(&hello),
+    );
+    let index = |files: &mut BTreeMap<String, Vec<u8>>| {
+        serde_json::from_slice::<serde_json::Value>(&files.remove("index.json").unwrap()).unwrap()
+    };
+    let (after, mut wanted) = (index(&mut named), index(&mut before));
+    wanted["manifests"][0]["annotations"] = serde_json::json!({
+        "io.containerd.image.name": "docker.io/me/hello:2",
+        "org.opencontainers.image.ref.name": "2",
+    });
+    assert_eq!((after, named), (wanted, before));
+    let mut old = unpacked(&cat("tcforge/images/k8s.io/docker.io+me+old~2.tar"));
+    let list = String::from_utf8(old.remove("manifest.json").unwrap()).unwrap();
+    assert_eq!(
+        list,
+        r#"[{"Config":"c.json","Layers":["1/layer.tar"],"RepoTags":["docker.io/me/old:2"]}]"#
+    );
+    assert_eq!(old.into_keys().collect::<Vec<_>>(), ["1/layer.tar", "c.json"]);
+
+    let images = Description::read(&bench.iso()).unwrap().unwrap().images;
+    let described: Vec<_> = images
+        .iter()
+        .map(|one| (one.namespace.as_str(), one.name.as_str()))
+        .collect();
+    assert_eq!(
+        described,
+        [
+            ("default", "docker.io/library/hello:1"),
+            ("openfaas", "ghcr.io/openfaas/gateway:0.27"),
+            ("openfaas-fn", "docker.io/me/hello:2"),
+            ("openfaas-fn", "docker.io/library/hello:1"),
+            ("k8s.io", "docker.io/me/old:2"),
+        ]
+    );
+    let sbom = text_of_json(&content(&bench.iso(), "/cde/optional/box-images.tcz.spdx.json"));
+    let packages = sbom["packages"].as_array().unwrap();
+    let hello_sum = Sha256::of(&hello).to_string();
+    let is_hello = |package: &&serde_json::Value| package["checksums"][0]["checksumValue"] == hello_sum;
+    let names: Vec<_> = packages
+        .iter()
+        .filter(is_hello)
+        .map(|package| &package["name"])
+        .collect();
+    assert_eq!(names, ["docker.io/library/hello:1", "docker.io/library/hello:1"]);
+    // The same again, byte for byte.
+    let sum = made.iso.sha256;
+    assert_eq!(bench.make(&text, 0).unwrap().iso.sha256, sum);
+}
+
+fn text_of_json(bytes: &[u8]) -> serde_json::Value {
+    serde_json::from_slice(bytes).unwrap()
+}
+
+#[test]
+fn without_faasd_its_images_are_imported_with_the_others() {
+    let bench = importing();
+    fs::write(bench.path().join("f.tar"), image_archive("docker.io/library/f:1")).unwrap();
+    let text = format!(
+        "{APPLIANCE}[[service]]\nname = 'containerd'\n[[image]]\nfile = 'f.tar'\nnamespace = 'openfaas-fn'\n"
+    );
+    bench.make(&text, 0).unwrap();
+    let image = bench.path().join("images.tcz");
+    fs::write(&image, content(&bench.iso(), "/cde/optional/box-images.tcz")).unwrap();
+    let listing = super::world::listing(&image);
+    let file = "-rw-r--r-- 0/0 /usr/local/share/tcforge/images/openfaas-fn/f.tar".to_owned();
+    assert!(listing.contains(&file), "{listing:#?}");
+}
+
+/// A world with an appliance that imports container images and needs nothing else.
+fn world_with_images() -> World {
+    let world = World::new();
+    world.write(
+        "project/iso/box.toml",
+        "title = \"Box\"\nextensions = []\n[[service]]\nname = \"containerd\"\n",
+    );
+    world.write("project/hello.tar", image_archive("docker.io/library/hello:1"));
+    world
+}
+
+#[test]
+fn images_of_the_command_line_are_looked_at_before_the_long_work() {
+    const REF: &str = "docker.io/library/hello:1";
+    let good = image_archive(REF);
+    let changed = |change: &dyn Fn(&mut BTreeMap<String, Vec<u8>>)| {
+        let mut files = unpacked(&good);
+        change(&mut files);
+        tar(&files)
+    };
+    let layer = |files: &BTreeMap<String, Vec<u8>>| {
+        let is_layer = |(_, bytes): &(&String, &Vec<u8>)| bytes.windows(7).any(|part| part == b"a shell");
+        files.iter().find(is_layer).unwrap().0.clone()
+    };
+    let index = |from: &str, to: &str| {
+        changed(&|files: &mut BTreeMap<String, Vec<u8>>| {
+            let text = String::from_utf8(files["index.json"].clone()).unwrap();
+            assert!(text.contains(from), "{text}");
+            files.insert("index.json".to_owned(), text.replace(from, to).into_bytes());
+        })
+    };
+    let arm = unpacked(&docker_archive(REF));
+    let arm: BTreeMap<_, _> = arm
+        .into_iter()
+        .map(|(name, bytes)| match name.as_str() {
+            "c.json" => (name, br#"{"architecture":"arm64"}"#.to_vec()),
+            _ => (name, bytes),
+        })
+        .collect();
+    let missing_layer = layer(&unpacked(&good));
+    let save = "write one with `docker save` or `ctr images export`";
+    let again = "write it again, with `docker save` or `ctr images export`";
+    let cases: [(&str, Vec<u8>, String, &str); 8] = [
+        (
+            "empty",
+            Vec::new(),
+            "it is no archive of a container image: it has neither index.json nor manifest.json".to_owned(),
+            save,
+        ),
+        (
+            "another tar",
+            tar(&BTreeMap::from([("x".to_owned(), vec![1])])),
+            "it is no archive of a container image: it has neither index.json nor manifest.json".to_owned(),
+            save,
+        ),
+        (
+            "gzip",
+            super::world::gzip(&good),
+            "it is compressed with gzip".to_owned(),
+            "unpack it first, with `gzip -d`: an extension is compressed itself",
+        ),
+        (
+            "cut short",
+            good[..good.len() - 3000].to_vec(),
+            format!("it is damaged: it ends within `{missing_layer}`"),
+            again,
+        ),
+        (
+            "no layer",
+            changed(&|files: &mut BTreeMap<String, Vec<u8>>| drop(files.remove(&missing_layer))),
+            format!("it is damaged: `{missing_layer}` is missing"),
+            again,
+        ),
+        (
+            "no JSON",
+            index("{\"manifests\"", "{manifests"),
+            "it is damaged: `index.json`: key must be a string at line 1 column 2".to_owned(),
+            again,
+        ),
+        (
+            "two images",
+            docker_two(),
+            "it holds 2 images, and one name is for one image".to_owned(),
+            "save the one image alone",
+        ),
+        (
+            "for ARM",
+            tar(&arm),
+            "its image is for arm64, not amd64".to_owned(),
+            "take the one for amd64: `docker pull --platform linux/amd64 …`",
+        ),
+    ];
+    for (what, bytes, why, hint) in cases {
+        let world = world_with_images();
+        world.write("project/bad.tar", bytes);
+        let run = world.run(&["iso", "box", "--offline", "--image", &format!("{REF}=bad.tar")]);
+        let path = world.text_path("project/bad.tar");
+        assert_eq!(
+            run.stderr,
+            format!(
+                "error: the container image `{path}` cannot go on the disk\n  because: {why}\nhint: {hint}\n"
+            ),
+            "{what}"
+        );
+        run.failed(&run.stderr);
+        world.assert_nothing_left();
+    }
+}
+
+/// Two images in one archive of docker's.
+fn docker_two() -> Vec<u8> {
+    let mut files = unpacked(&docker_archive("docker.io/library/a:1"));
+    let list = String::from_utf8(files["manifest.json"].clone()).unwrap();
+    let one = list.trim_matches(['[', ']']);
+    files.insert("manifest.json".to_owned(), format!("[{one},{one}]").into_bytes());
+    tar(&files)
+}
+
+#[test]
+fn wrong_words_for_images_are_answered() {
+    let world = world_with_images();
+    world.write("project/iso/bare.toml", "title = \"Bare\"\nextensions = []\n");
+    world.write("project/unnamed.tar", docker_archive("").as_slice());
+    let file = |name: &str| world.text_path(&format!("project/{name}"));
+    let twice = format!(
+        "error: two files are to be `docker.io/library/hello:1` in the namespace `default`: `{0}` and `{0}`\nhint: \
+         leave one of them out, or give it another name\n",
+        file("hello.tar")
+    );
+    for (args, stderr) in [
+        (
+            &["box", "--image", "hello.tar"][..],
+            "error: `hello.tar` is not [NAMESPACE:]REF=FILE\nhint: write it as `--image \
+             docker.io/library/hello:latest=hello.tar`\n"
+                .to_owned(),
+        ),
+        (
+            &["box", "--image", "hello=hello.tar"],
+            "error: `hello` is not the full name of a container image: it does not begin with a registry's host\nhint: \
+             write it as `docker.io/library/hello:latest`\n"
+                .to_owned(),
+        ),
+        (
+            &["box", "--image", "docker.io/library/hello:1=none.tar"],
+            format!(
+                "error: the container image `{}` cannot go on the disk\n  because: it cannot be read\n  because: No \
+                 such file or directory (os error 2)\nhint: write one with `docker save` or `ctr images export`, and \
+                 check the path\n",
+                file("none.tar")
+            ),
+        ),
+        (
+            &["box", "--image", "docker.io/library/hello:1=iso"],
+            format!(
+                "error: the container image `{}` cannot go on the disk\n  because: it cannot be read\n  because: is a \
+                 directory\nhint: write one with `docker save` or `ctr images export`, and check the path\n",
+                file("iso")
+            ),
+        ),
+        (
+            &[
+                "box",
+                "--image",
+                "docker.io/library/hello:1=hello.tar",
+                "--image",
+                "default:docker.io/library/hello:1=hello.tar",
+            ],
+            twice,
+        ),
+        (
+            &["bare", "--image", "docker.io/library/hello:1=hello.tar"],
+            "error: nothing on the box of `bare` imports container images\nhint: containerd does: give the appliance \
+             the extension `containerd.tcz` and the service `containerd`\n"
+                .to_owned(),
+        ),
     ] {
-        assert!(
-            listing.iter().any(|line| line == file),
-            "{file:?} is not in {listing:#?}"
+        world.run(&[&["iso", "--offline"], args].concat()).failed(&stderr);
+        world.assert_nothing_left();
+    }
+    // The same mistakes in an appliance's file.
+    world.write(
+        "project/iso/named.toml",
+        "title = \"Named\"\nextensions = []\n[[image]]\nfile = \"x.tar\"\nnamespace = \"default\"\nname = \"hello\"\n",
+    );
+    let run = world.run(&["iso", "named"]);
+    for text in [
+        "`hello` is not the full name of a container image",
+        "named.toml:6:8",
+        "write it as `docker.io/library/hello:latest`",
+    ] {
+        assert!(run.stderr.contains(text), "{text:?} is not in\n{}", run.stderr);
+    }
+    assert_eq!(run.code, Some(1));
+}
+
+#[test]
+fn a_folder_in_the_place_of_an_image_is_found_before_the_long_work() {
+    let world = boxed();
+    fs::create_dir_all(world.path("project/out/box.iso")).unwrap();
+    let iso = |offending: &str| {
+        world.run(&["iso", "box", "--offline", "--channel", "test"]).failed(&format!(
+            "error: cannot write `out/{offending}`: a folder of that name is there\nhint: move the folder away, or \
+             write to another one\n"
+        ));
+        assert_eq!(world.names("project/out"), [offending]);
+    };
+    iso("box.iso");
+    fs::rename(
+        world.path("project/out/box.iso"),
+        world.path("project/out/tool.tcz.tree"),
+    )
+    .unwrap();
+    iso("tool.tcz.tree");
+}
+
+#[test]
+fn an_image_that_lacks_extensions_is_not_made_and_all_that_failed_is_told() {
+    let world = boxed();
+    world.edit(
+        "project/iso/box.toml",
+        "\"tool.tcz\"",
+        "\"tool.tcz\", \"torn.tcz\"",
+    );
+    world.recipe(
+        "torn",
+        "[[release.test.asset]]\nurl = \"https://upstream.invalid/torn.tar.gz\"\n\
+         place = [{ from = \"**\", to = \"usr/local/\" }]\n",
+    );
+    world.upstream("torn.tar.gz", b"torn");
+    let args = ["iso", "box", "--offline", "--channel", "test,other"];
+    let run = world.run(&args);
+    assert_eq!(run.code, Some(1), "{run:?}");
+    let rows: Vec<Vec<&str>> = run
+        .stderr
+        .lines()
+        .map(|line| {
+            line.split("  ")
+                .map(str::trim)
+                .filter(|cell| !cell.is_empty())
+                .collect()
+        })
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            vec!["NOT BUILT", "WHY", "HINT"],
+            vec![
+                "torn.tcz",
+                "cannot unpack `torn.tar.gz` of torn: this is not gzip data",
+                "the server may have sent an error page; look at the file",
+            ],
+            vec![
+                "helper.tcz",
+                "`helper` of `helper` is not in the lock: https://upstream.invalid/helper",
+                "`tcforge update helper --channel other` fetches it and records its sum; `--file helper=PATH` takes a \
+                 file of yours without one",
+            ],
+            vec!["error: could not build torn.tcz, helper.tcz"],
+            vec!["hint: what could be built stays, and no image was made"],
+        ]
+    );
+    assert!(world.path("project/out/tool.tcz").exists() && !world.path("project/out/box.iso").exists());
+    let json = world.run(&[&args[..], &["--json"]].concat());
+    let names: Vec<_> = json.json()["not_built"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row["extension"].clone(), row["reasons"].as_array().unwrap().len()))
+        .collect();
+    assert_eq!(names, [("torn.tcz".into(), 1), ("helper.tcz".into(), 1)]);
+}
+
+/// An extension whose service calls what is nowhere, and one, forced, whose native module
+/// needs a newer glibc.
+#[test]
+fn what_may_fail_on_the_box_is_told_of_extensions_that_were_there() {
+    let world = boxed();
+    let core = super::base::files::release();
+    world.write(
+        "project/iso/box.toml",
+        "title = \"Box\"\nextensions = [\"calls.tcz\", \"module.tcz\"]\n",
+    );
+    let script = "#!/bin/sh\nno_such_command\n";
+    world.write("project/calls/usr/local/etc/init.d/calls", script);
+    chmod(&world.path("project/calls/usr/local/etc/init.d/calls"), 0o755);
+    world.write("project/module/usr/local/lib/x.node", newer_glibc());
+    for (folder, options) in [("calls", &[][..]), ("module", &["--force"])] {
+        let out = format!("out/{folder}.tcz");
+        let run = world.run(&[&["pack", folder, &out, "-q"], options].concat());
+        assert_eq!(run.code, Some(0), "{run:?}");
+    }
+    let wanted = "warning: calls.tcz: command: usr/local/etc/init.d/calls: line 2: it calls `no_such_command`, which \
+                  neither Tiny Core 11 x86_64 nor a dependency has\nerror: module.tcz: glibc: usr/local/lib/x.node: it \
+                  needs GLIBC_2.34; there is 2.30 (take one that is built for an older system; a recipe says in `optional` what programs do without)\n";
+    for _ in 0..2 {
+        let iso = |more: &[&str]| {
+            let mut command = world.command(&[&["iso", "box", "--offline"], more].concat());
+            Run::of(command.env("TCFORGE_TINYCORE", core.path()))
+        };
+        let run = iso(&[]);
+        assert_eq!(run.code, Some(0), "{run:?}");
+        assert_eq!(run.stderr.matches(wanted).count(), 1, "{run:?}");
+        let result = "2 extensions on Tiny Core, a release that iso/bases.toml does not know, with 1 error and 1 \
+                      warning, sha256 ";
+        assert!(run.stderr.contains(result), "{run:?}");
+        let concerns = iso(&["--json", "-q"]).json()["concerns"].clone();
+        let checks: Vec<_> = concerns
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| (&one["check"], &one["level"]))
+            .collect();
+        assert_eq!(
+            checks,
+            [
+                (&"command".into(), &"warning".into()),
+                (&"glibc".into(), &"error".into())
+            ]
         );
     }
+}
+
+/// A library that needs glibc 2.34.
+fn newer_glibc() -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let source = "int __libc_start_main(void); int g(void) { return __libc_start_main(); }";
+    fs::write(folder.path().join("x.c"), source).unwrap();
+    let mut command = Command::new("cc");
+    command
+        .current_dir(folder.path())
+        .args(["-nostdlib", "-s", "-shared", "-fPIC", "-o", "x", "x.c", "-lc"]);
+    output(&mut command);
+    fs::read(folder.path().join("x")).unwrap()
 }
 
 #[test]

@@ -36,6 +36,9 @@ Current:        2020/03/01 Original
 fn owners_and_modes_are_forced_to_the_rules() {
     let world = world();
     let root = |name: &str| world.path(&format!("project/root/{name}"));
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(root("usr/local/bin/hello"), Some(1234), Some(5678)).unwrap();
+    }
     chmod(&root("usr/local/bin/hello"), 0o6777);
     chmod(&root("usr/local/bin"), 0o1777);
     chmod(&root("usr/local/share/doc"), 0o700);
@@ -48,13 +51,12 @@ fn owners_and_modes_are_forced_to_the_rules() {
     chmod(&root("usr/local/tce.installed/hello"), 0o755);
     symlink("hello", root("usr/local/bin/hi")).unwrap();
     fs::hard_link(root("usr/local/bin/hello"), root("usr/local/bin/same")).unwrap();
-    if rustix::process::geteuid().is_root() {
-        std::os::unix::fs::chown(root("usr/local/bin/hello"), Some(1234), Some(5678)).unwrap();
-    }
-
     let run = world.run(&["pack", "root", "hello.tcz"]);
     run.succeeded(&format!(
-        "{NOTE}    Packed `hello.tcz`: 6 files, 72 B into 4.00 KiB\n"
+        "warning: an extension has Tiny Core's owners and modes: 2 setuid bits dropped (usr/local/bin/hello, \
+         usr/local/bin/same), 2 setgid bits dropped (usr/local/bin/hello, usr/local/bin/same), 1 sticky bit dropped \
+         (usr/local/bin), 1 directory open to everybody now (usr/local/share/doc)\n{NOTE}    Packed `hello.tcz`: 6 \
+         files, 72 B into 4.00 KiB\n"
     ));
     assert_eq!(run.stdout, "");
     assert_eq!(
@@ -81,6 +83,84 @@ fn owners_and_modes_are_forced_to_the_rules() {
         world.content("project/hello.tcz", "usr/local/bin/same"),
         "#!/bin/sh\necho hello\n"
     );
+}
+
+#[test]
+fn what_an_extension_cannot_keep_is_told_once_with_numbers() {
+    let world = world();
+    for name in ["a", "b", "c", "d", "key"] {
+        world.write(&format!("project/root/usr/local/etc/{name}"), "x");
+        chmod(&world.path(&format!("project/root/usr/local/etc/{name}")), 0o400);
+    }
+    let hello = world.text_path("project/root/usr/local/bin/hello");
+    let share = world.text_path("project/root/usr/local/share");
+    for (attribute, path) in [
+        ("user.note", &hello),
+        ("user.other", &hello),
+        ("user.note", &share),
+    ] {
+        rustix::fs::setxattr(path.as_str(), attribute, b"x", rustix::fs::XattrFlags::CREATE).unwrap();
+    }
+    let mut wanted =
+        "5 files readable by everybody now (usr/local/etc/a, usr/local/etc/b, usr/local/etc/c, …)".to_owned();
+    wanted.insert_str(
+        0,
+        "extended attributes of 2 paths dropped (usr/local/bin/hello, usr/local/share), ",
+    );
+    let packed = world.run(&["pack", "root", "hello.tcz", "-q"]);
+    packed.succeeded(&format!(
+        "warning: an extension has Tiny Core's owners and modes: {wanted}\n"
+    ));
+
+    let json = world.run(&["pack", "root", "hello.tcz", "-q", "--json"]);
+    json.succeeded("");
+    let files = ["a", "b", "c", "d", "key"].map(|name| format!("usr/local/etc/{name}"));
+    assert_eq!(
+        json.json()["lost"],
+        serde_json::json!({
+            "acl": [],
+            "attributes": ["usr/local/bin/hello", "usr/local/share"],
+            "capabilities": [],
+            "private_directories": [],
+            "private_files": files,
+            "setgid": [],
+            "setuid": [],
+            "sticky": [],
+        })
+    );
+}
+
+/// Only root may give capabilities, and not each file system keeps ACLs.
+#[test]
+fn capabilities_and_acls_are_told_of() {
+    let world = world();
+    let hello = world.text_path("project/root/usr/local/bin/hello");
+    // cap_net_raw, permitted and effective (linux/capability.h, revision 2).
+    let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    // Version 2; the owner, user 1000, the group, the mask and the others, all may read.
+    let entry = |tag: u16, id: u32| [&tag.to_le_bytes()[..], &[4, 0], &id.to_le_bytes()].concat();
+    let none = u32::MAX;
+    let entries = [(1, none), (2, 1000), (4, none), (16, none), (32, none)];
+    let acl = [vec![2, 0, 0, 0], entries.map(|(tag, id)| entry(tag, id)).concat()].concat();
+    let set = |name: &str, value: &[u8]| {
+        rustix::fs::setxattr(hello.as_str(), name, value, rustix::fs::XattrFlags::CREATE).is_ok()
+    };
+    let mut wanted = Vec::new();
+    if set("security.capability", &capability) {
+        wanted.push("capabilities of 1 file dropped (usr/local/bin/hello)");
+    }
+    if set("system.posix_acl_access", &acl) {
+        wanted.push("1 ACL dropped (usr/local/bin/hello)");
+    }
+    chmod(&world.path("project/root/usr/local/bin/hello"), 0o755);
+    let said = match wanted.as_slice() {
+        [] => String::new(),
+        some => format!(
+            "warning: an extension has Tiny Core's owners and modes: {}\n",
+            some.join(", ")
+        ),
+    };
+    world.run(&["pack", "root", "hello.tcz", "-q"]).succeeded(&said);
 }
 
 #[test]
@@ -412,7 +492,7 @@ fn names_do_not_reach_the_terminal() {
         "#!/bin/sh\n",
     );
     let run = world.run(&["pack", "root", "hello.tcz", "--force"]);
-    assert_eq!(run.code, Some(1));
+    assert_eq!(run.code, Some(0), "{run:?}");
     let finding = "usr/local/tce.installed/\\u{1b}]0;x\\u{7}: the one script";
     assert!(run.stderr.contains(finding), "{}", run.stderr);
     let check = world.run(&["check", "hello.tcz"]);
@@ -440,7 +520,10 @@ fn errors_of_the_audit_keep_it_back_unless_forced() {
     assert_eq!(world.names("project"), ["recipes", "root", "tcforge.lock"]);
 
     let run = world.run(&["pack", "root", "hello.tcz", "--force", "--json"]);
-    assert_eq!(run.code, Some(1));
+    run.succeeded(&format!(
+        "warning: `hello.tcz` was written with 1 error of the audit, as `--force` asks for\n{NOTE}    Packed \
+         `hello.tcz`: 3 files, 44 B into 4.00 KiB, with 1 error\n"
+    ));
     let json = run.json();
     assert_eq!(json["extension"], "hello.tcz");
     assert_eq!(json["files"], 3);

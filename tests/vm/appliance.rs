@@ -20,6 +20,9 @@ pub(crate) const SCRIPT: Duration = Duration::from_secs(600);
 /// The container image that the appliance carries.
 pub(crate) const IMAGE: &str = "docker.io/library/check:1";
 
+/// What the command line calls the same one, in a namespace of its own.
+pub(crate) const RENAMED: (&str, &str) = ("mine", "docker.io/me/renamed:2");
+
 /// The appliance: containerd, attributes' tools, two extensions that note when they
 /// were loaded, and a container image.
 const APPLIANCE: &str = r#"
@@ -47,7 +50,12 @@ pub(crate) struct Image {
 /// The image on every base that there is.
 pub(crate) fn images() -> &'static [Image] {
     static IMAGES: OnceLock<Vec<Image>> = OnceLock::new();
-    IMAGES.get_or_init(|| on_each_base("vmtest", &[]))
+    IMAGES.get_or_init(|| {
+        let (namespace, name) = RENAMED;
+        let file = folder().join("project/check.tar");
+        let image = format!("{namespace}:{name}={}", file.display());
+        on_each_base("vmtest", &["--image", &image])
+    })
 }
 
 /// The image of an appliance of the project on every base that there is.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tcforge::vm::{Forward, timeline};
 
-use crate::appliance::{Booted, IMAGE, SCRIPT, Setup, images};
+use crate::appliance::{Booted, IMAGE, RENAMED, SCRIPT, Setup, images};
 use crate::containers;
 
 /// Boots once a base: a boot is what takes the time.
@@ -22,9 +22,10 @@ fn by_bios_from_a_cd() {
         let told = booted.said("no data disk: /var/lib/containerd are in memory");
         assert_eq!(told.len(), 1, "{}", booted.guest.console().end());
         nothing_listens(&mut booted, &forwards);
-        let steps: [(&str, fn(&mut Booted)); 8] = [
+        let steps: [(&str, fn(&mut Booted)); 9] = [
             ("extensions", extensions_are_loaded),
             ("regressions", earlier_failures_do_not_come_back),
+            ("images", images_have_the_names_that_they_were_given),
             ("a container", a_container_is_on_its_own),
             ("the network", containers::reach_each_other_and_out),
             ("memory", containers::a_memory_limit_holds),
@@ -53,6 +54,12 @@ fn ports() -> Vec<Forward> {
             guest: *guest,
         })
         .collect()
+}
+
+fn images_have_the_names_that_they_were_given(booted: &mut Booted) {
+    let (namespace, name) = RENAMED;
+    let names = booted.sh(&format!("ctr -n {namespace} images ls -q; ctr images ls -q"));
+    assert_eq!(names.lines().collect::<Vec<_>>(), [name, IMAGE]);
 }
 
 /// Every extension on the disk is loaded, its files are links into its mount,

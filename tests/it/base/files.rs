@@ -239,7 +239,7 @@ fn modules_of_another_kernel_than_their_folder_says_are_refused() {
 }
 
 /// A release that nobody knows: a kernel, and root filesystem and modules in one.
-fn release() -> tempfile::TempDir {
+pub(crate) fn release() -> tempfile::TempDir {
     let folder = module_folder();
     let root = folder.path().join("modules");
     fs::create_dir_all(root.join("etc")).unwrap();

@@ -47,6 +47,26 @@ fn a_fetch_that_is_interrupted_leaves_nothing_that_is_trusted() {
     }
 }
 
+#[test]
+fn an_interrupt_ends_a_build_in_which_something_failed_at_once() {
+    let archive = tar_gz(&[("bin/tool", 0o755, &noise(1 << 16))]);
+    let world = World::with_tool(&archive);
+    world.recipe(
+        "unknown",
+        "[[release.test.asset]]\nurl = \"https://upstream.invalid/x\"\nplace = [{ to = \"usr/local/bin/x\" }]\n",
+    );
+    let mirror = Mirror::stalling(BTreeMap::from([(by_sum(&archive), archive.clone())]));
+    let build = start(&world, &["build", "--mirror", &mirror.url()]);
+    mirror.wait_for_stall();
+    kill(&build, Signal::INT);
+    let run = Run::ended(build.wait_with_output().unwrap());
+    assert_eq!(
+        (run.code, run.stderr.as_str(), run.stdout.as_str()),
+        (Some(130), "error: interrupted\n", "")
+    );
+    world.assert_nothing_left();
+}
+
 /// A folder with a file of 64 GiB that takes no room: packing it takes long.
 fn endless_folder(world: &World) {
     fs::create_dir_all(world.path("project/folder/usr/local/share")).unwrap();

@@ -1,0 +1,238 @@
+//! A build of several extensions does what it can, and tells all that it could not do.
+
+use serde_json::json;
+
+use crate::world::{World, tar_gz};
+
+/// A recipe whose one file is one program.
+fn program(world: &World, name: &str) {
+    world.recipe(
+        name,
+        &format!(
+            "[[release.test.asset]]\nurl = \"https://upstream.invalid/{name}\"\n\
+             place = [{{ to = \"usr/local/bin/{name}\" }}]\n"
+        ),
+    );
+}
+
+/// `tool`, which can be built, and recipes that fail, each in its own way.
+fn world() -> World {
+    let world = World::with_tool(&tar_gz(&[("bin/tool", 0o755, b"#!/bin/sh\n")]));
+    for name in ["absent", "clash", "good", "unknown"] {
+        program(&world, name);
+    }
+    world.lock("absent", &"0".repeat(64), 4);
+    world.upstream("good", b"#!/bin/sh\n");
+    // `good` has this path, too.
+    world.upstream("clash", b"#!/bin/sh\n:\n");
+    world.edit("project/recipes/clash/recipe.toml", "bin/clash", "bin/good");
+    world.recipe(
+        "torn",
+        "[[release.test.asset]]\nurl = \"https://upstream.invalid/torn.tar.gz\"\n\
+         place = [{ from = \"**\", to = \"usr/local/\" }]\n",
+    );
+    world.upstream("torn.tar.gz", &tar_gz(&[("bin/torn", 0o755, b"x")])[..10]);
+    world
+}
+
+/// The rows of a table as cells, which two blanks divide at least.
+fn cells(text: &str) -> Vec<Vec<&str>> {
+    let cells = |line| {
+        str::split(line, "  ")
+            .map(str::trim)
+            .filter(|cell| !cell.is_empty())
+    };
+    text.lines().map(|line| cells(line).collect()).collect()
+}
+
+#[test]
+fn what_can_be_built_is_and_one_table_tells_the_rest() {
+    let world = world();
+    let run = world.run(&["build", "--offline"]);
+    assert_eq!(run.code, Some(1), "{run:?}");
+    let (table, end) = run.stderr.split_once("error: ").unwrap();
+    assert_eq!(
+        cells(table),
+        [
+            vec!["Wrote 1 extension to `out`"],
+            vec!["NOT BUILT", "WHY", "HINT"],
+            vec![
+                "unknown.tcz",
+                "`unknown` of `unknown` is not in the lock: https://upstream.invalid/unknown",
+                "`tcforge update unknown --channel test` fetches it and records its sum; `--file unknown=PATH` takes a \
+                 file of yours without one",
+            ],
+            vec![
+                "absent.tcz",
+                "not in the cache, and this is offline: absent (https://upstream.invalid/absent)",
+                "run `tcforge fetch` on a machine with network, and copy its cache here",
+            ],
+            vec![
+                "torn.tcz",
+                "cannot unpack `torn.tar.gz` of torn: the archive is cut short before its first entry",
+                "fetch it again",
+            ],
+            vec![
+                "clash.tcz",
+                "clash: usr/local/bin/good: something else is in `good.tcz`",
+                "the one that is loaded first wins",
+            ],
+            vec![
+                "good.tcz",
+                "clash: usr/local/bin/good: something else is in `clash.tcz`",
+                "the one that is loaded first wins",
+            ],
+        ]
+    );
+    assert_eq!(
+        end,
+        "5 of 6 extensions could not be built\nhint: the table says why; `--force` writes also what only the audit \
+         is against\n"
+    );
+    let results = run.stdout.lines().map(|line| {
+        let mut words = line.split_whitespace();
+        (words.next().unwrap(), words.next_back().unwrap())
+    });
+    assert_eq!(
+        results.collect::<Vec<_>>(),
+        [
+            ("EXTENSION", "RESULT"),
+            ("tool.tcz", "warning"),
+            ("unknown.tcz", "failed"),
+            ("absent.tcz", "failed"),
+            ("torn.tcz", "failed"),
+            ("clash.tcz", "error"),
+            ("good.tcz", "error"),
+        ]
+    );
+    let made = world.names("project/out");
+    assert!(
+        made.iter().all(|name| name.starts_with("tool.tcz")) && made.len() == 7,
+        "{made:?}"
+    );
+    assert_eq!(world.names("tmp"), [""; 0]);
+}
+
+#[test]
+fn scripts_are_told_the_same() {
+    let world = world();
+    let run = world.run(&["build", "good", "unknown", "torn", "--json", "-q"]);
+    assert_eq!(run.code, Some(1), "{run:?}");
+    let rows = run.json();
+    let told = |row: &serde_json::Value| {
+        json!([
+            row["extension"],
+            row["result"],
+            row["written"],
+            row["reasons"],
+            row["size"].is_u64()
+        ])
+    };
+    assert_eq!(
+        rows.as_array().unwrap().iter().map(told).collect::<Vec<_>>(),
+        [
+            json!(["good.tcz", "warning", true, null, true]),
+            json!(["unknown.tcz", "failed", false, [{
+                "why": "`unknown` of `unknown` is not in the lock: https://upstream.invalid/unknown",
+                "hint": "`tcforge update unknown --channel test` fetches it and records its sum; `--file unknown=PATH` \
+                         takes a file of yours without one",
+            }], false]),
+            json!(["torn.tcz", "failed", false, [{
+                "why": "cannot unpack `torn.tar.gz` of torn: the archive is cut short before its first entry",
+                "hint": "fetch it again",
+            }], false]),
+        ]
+    );
+    // Of one alone, too; its error is as without it.
+    let alone = world.run(&["build", "unknown", "--json"]);
+    assert_eq!(
+        (alone.code, &alone.json()[0]["written"]),
+        (Some(1), &json!(false))
+    );
+    assert!(
+        alone
+            .stderr
+            .starts_with("error: `unknown` of `unknown` is not in the lock"),
+        "{alone:?}"
+    );
+}
+
+#[test]
+fn what_cannot_be_loaded_without_what_failed_is_built_and_warned_of() {
+    let world = world();
+    world.recipe("user", "dependencies = [\"unknown.tcz\", \"tool.tcz\"]\n");
+    let build = || {
+        world
+            .run(&["build", "user", "tool", "unknown", "--offline", "-q"])
+            .stderr
+    };
+    let warning = "warning: user.tcz cannot be loaded without unknown.tcz, which is not there\n";
+    assert!(build().starts_with(warning), "{}", build());
+    assert!(world.path("project/out/user.tcz").exists());
+    // One of an earlier build will do.
+    world.write("project/out/unknown.tcz", "");
+    assert!(!build().contains(warning), "{}", build());
+}
+
+#[test]
+fn a_file_that_two_want_is_told_of_once() {
+    let world = World::new();
+    for name in ["one", "two"] {
+        program(&world, name);
+        world.edit(
+            &format!("project/recipes/{name}/recipe.toml"),
+            &format!("invalid/{name}"),
+            "invalid/same",
+        );
+    }
+    world.lock("same", &"0".repeat(64), 4);
+    let run = world.run(&["build", "--offline"]);
+    let rows = cells(&run.stderr);
+    let whys: Vec<_> = rows[1..3].iter().map(|row| (row[0], row[1])).collect();
+    assert_eq!(
+        whys,
+        [
+            (
+                "one.tcz",
+                "not in the cache, and this is offline: same (https://upstream.invalid/same)"
+            ),
+            ("two.tcz", "`same` could not be fetched: the reason is told above"),
+        ]
+    );
+    assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""));
+    world.assert_nothing_left();
+}
+
+/// Endings of the files that an extension has.
+const ENDINGS: [&str; 8] = [
+    "",
+    ".dep",
+    ".info",
+    ".list",
+    ".md5.txt",
+    ".spdx.json",
+    ".tree",
+    ".zsync",
+];
+
+#[test]
+fn a_folder_in_the_place_of_a_file_is_found_before_anything_is_written() {
+    for ending in ENDINGS {
+        let world = World::with_tool(&tar_gz(&[("bin/tool", 0o755, b"#!/bin/sh\n")]));
+        let folder = format!("out/tool.tcz{ending}");
+        std::fs::create_dir_all(world.path(&format!("project/{folder}"))).unwrap();
+        let error = format!(
+            "error: cannot write `{folder}`: a folder of that name is there\nhint: move the folder away, or write to \
+             another one\n"
+        );
+        world.run(&["build"]).failed(&error);
+        world.write("project/root/usr/local/bin/x", "#!/bin/sh\n");
+        world.run(&["pack", "root", "out/tool.tcz"]).failed(&error);
+        assert_eq!(
+            world.names("project/out"),
+            [format!("tool.tcz{ending}")],
+            "{ending}"
+        );
+        assert_eq!(world.names("tmp"), [""; 0]);
+    }
+}
