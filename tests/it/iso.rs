@@ -19,7 +19,7 @@ use tcforge::recipe::SourceFile;
 use tcforge::stage::{Content, Node, Stage, TreePath};
 use tempfile::TempDir;
 
-use super::world::{Run, World, chmod, tar_gz};
+use super::world::{Run, World, chmod, newer_glibc, tar_gz};
 
 const RELEASE: &str = "1.2.3-test";
 
@@ -1028,19 +1028,6 @@ fn what_may_fail_on_the_box_is_told_of_extensions_that_were_there() {
             ]
         );
     }
-}
-
-/// A library that needs glibc 2.34.
-fn newer_glibc() -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let source = "int __libc_start_main(void); int g(void) { return __libc_start_main(); }";
-    fs::write(folder.path().join("x.c"), source).unwrap();
-    let mut command = Command::new("cc");
-    command
-        .current_dir(folder.path())
-        .args(["-nostdlib", "-s", "-shared", "-fPIC", "-o", "x", "x.c", "-lc"]);
-    output(&mut command);
-    fs::read(folder.path().join("x")).unwrap()
 }
 
 #[test]

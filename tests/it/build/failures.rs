@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::world::{World, tar_gz};
+use crate::world::{World, chmod, newer_glibc, tar_gz};
 
 /// A recipe whose one file is one program.
 fn program(world: &World, name: &str) {
@@ -201,6 +201,83 @@ fn a_file_that_two_want_is_told_of_once() {
     );
     assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""));
     world.assert_nothing_left();
+}
+
+#[test]
+fn what_may_fail_on_the_box_is_listed_once_and_counted() {
+    let world = World::new();
+    world.recipe("calls", "");
+    world.edit(
+        "project/recipes/calls/recipe.toml",
+        "[release.test]",
+        "[[service]]\nname = \"callsd\"\ntemplate = \"callsd.sh\"\n\n[release.test]",
+    );
+    world.write("project/recipes/calls/callsd.sh", "#!/bin/sh\nno_such_command\n");
+    let warning = "warning: calls.tcz: command: usr/local/etc/init.d/callsd: line 2: it calls `no_such_command`, \
+                   which neither Tiny Core 11 x86_64 nor a dependency has\n";
+    let run = world.run(&["build"]);
+    run.succeeded(&format!(
+        "{warning}     Wrote 1 extension to `out`, with 1 warning\n"
+    ));
+    world.run(&["build", "-q"]).succeeded(warning);
+    // The others, which a person may want to look at, with -v.
+    let more = world.run(&["build", "-v"]).stderr;
+    assert!(
+        more.contains("warning: calls.tcz: license: ") && more.contains(warning),
+        "{more}"
+    );
+    assert!(!run.stderr.contains("license"), "{run:?}");
+
+    world.write(
+        "project/root/usr/local/etc/init.d/callsd",
+        "#!/bin/sh\nno_such_command\n",
+    );
+    chmod(&world.path("project/root/usr/local/etc/init.d/callsd"), 0o755);
+    let packed = world.run(&["pack", "root", "calls.tcz"]).stderr;
+    assert!(
+        packed.starts_with(warning) && packed.ends_with(", with 1 warning\n"),
+        "{packed}"
+    );
+}
+
+/// What a program cannot load at its start keeps its extension back, and what it does
+/// without only if nobody says so.
+#[test]
+fn a_native_module_is_needed_unless_the_recipe_says_that_it_is_not() {
+    const MODULE: &str = "usr/local/lib/tool/node_modules/x/x.node";
+    let world = World::with_tool(&tar_gz(&[(
+        "lib/tool/node_modules/x/x.node",
+        0o644,
+        &newer_glibc(),
+    )]));
+    let finding = format!("tool.tcz: glibc: {MODULE}: it needs GLIBC_2.34; there is 2.30");
+    let hint =
+        "(take one that is built for an older system; a recipe says in `optional` what programs do without)";
+    let refused = world.run(&["build"]);
+    let said = format!(
+        "error: {finding} {hint}\nerror: the audit found errors, and `out/tool.tcz` was not written\n"
+    );
+    assert!(refused.stderr.starts_with(&said), "{refused:?}");
+    assert_eq!(refused.code, Some(1));
+    world.assert_nothing_left();
+
+    world.edit(
+        "project/recipes/tool/recipe.toml",
+        "[[release.test.asset]]",
+        "[[release.test.optional]]\npath = \"usr/local/lib/{name}/**/x.node\"\nreason = \"it has no x then\"\n\n\
+         [[release.test.asset]]",
+    );
+    world.run(&["build"]).succeeded(&format!(
+        "warning: {finding}; programs do without it, the info file says {hint}\n     Wrote 1 extension to `out`, with 1 \
+         warning\n"
+    ));
+    let info = world.read("project/out/tool.tcz.info");
+    let words: Vec<_> = info.split_whitespace().collect();
+    let note = "Comments: Optional: usr/local/lib/tool/**/x.node (it has no x then) Change-log:";
+    assert!(words.join(" ").contains(note), "{info}");
+    // Whoever gets the extension sees the same.
+    let check = world.run(&["check", "out/tool.tcz"]);
+    assert_eq!(check.code, Some(0), "{check:?}");
 }
 
 /// Endings of the files that an extension has.
