@@ -1,6 +1,7 @@
 //! A build of several extensions does what it can, and tells all that it could not do.
 
 use serde_json::json;
+use tcforge::tcz::side::SUFFIXES;
 
 use crate::world::{World, chmod, newer_glibc, tar_gz};
 
@@ -280,21 +281,10 @@ fn a_native_module_is_needed_unless_the_recipe_says_that_it_is_not() {
     assert_eq!(check.code, Some(0), "{check:?}");
 }
 
-/// Endings of the files that an extension has.
-const ENDINGS: [&str; 8] = [
-    "",
-    ".dep",
-    ".info",
-    ".list",
-    ".md5.txt",
-    ".spdx.json",
-    ".tree",
-    ".zsync",
-];
-
 #[test]
 fn a_folder_in_the_place_of_a_file_is_found_before_anything_is_written() {
-    for ending in ENDINGS {
+    let side_files = SUFFIXES.map(|suffix| format!(".{suffix}"));
+    for ending in [String::new()].into_iter().chain(side_files) {
         let world = World::with_tool(&tar_gz(&[("bin/tool", 0o755, b"#!/bin/sh\n")]));
         let folder = format!("out/tool.tcz{ending}");
         std::fs::create_dir_all(world.path(&format!("project/{folder}"))).unwrap();
