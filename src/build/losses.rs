@@ -77,6 +77,7 @@ impl Losses {
     /// Core's owners and modes. Of the folder itself nothing is kept.
     pub(super) fn of(folder: &Path, before: &Stage, after: &Stage) -> Self {
         let mut losses = Self::default();
+        let mut names = vec![0; LIST_MAX];
         for (path, node) in before.iter().filter(|(path, _)| !path.is_root()) {
             let Some(ruled) = after.get(path) else { continue };
             if matches!(node.kind, Kind::Symlink(_)) {
@@ -84,7 +85,8 @@ impl Losses {
             }
             let of_mode = |loss: &Loss| loss.is_of_mode(node, ruled);
             losses.add(path, Loss::ALL.into_iter().filter(of_mode));
-            losses.add(path, attributes(&folder.join(OsStr::from_bytes(path.as_bytes()))));
+            let host = folder.join(OsStr::from_bytes(path.as_bytes()));
+            losses.add(path, attributes(&host, &mut names));
         }
         losses
     }
@@ -112,11 +114,10 @@ impl Losses {
 /// The most that Linux gives of a file's list of attributes (XATTR_LIST_MAX).
 const LIST_MAX: usize = 65536;
 
-/// What is lost with a file's extended attributes. One whose file system has none, or
-/// that is not to be asked, has none.
-fn attributes(host: &Path) -> Vec<Loss> {
-    let mut names = vec![0; LIST_MAX];
-    let length = rustix::fs::llistxattr(host, &mut names[..]).unwrap_or_default();
+/// What is lost with a file's extended attributes, whose names go to `names` first. One
+/// whose file system has none, or that is not to be asked, has none.
+fn attributes(host: &Path, names: &mut [u8]) -> Vec<Loss> {
+    let length = rustix::fs::llistxattr(host, &mut *names).unwrap_or_default();
     let names = names[..length].split(|byte| *byte == 0);
     names
         .filter(|name| !name.is_empty())

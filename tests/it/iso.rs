@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 use super::fetch::Notes;
 use super::gpt;
-use super::world::{Run, World, chmod, gzip, tar_gz};
+use super::world::{Run, World, chmod, gzip, newer_glibc, tar_gz};
 
 const RELEASE: &str = "1.2.3-test";
 
@@ -1094,19 +1094,6 @@ fn what_may_fail_on_the_box_is_told_of_extensions_that_were_there() {
             ]
         );
     }
-}
-
-/// A library that needs glibc 2.34.
-fn newer_glibc() -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let source = "int __libc_start_main(void); int g(void) { return __libc_start_main(); }";
-    fs::write(folder.path().join("x.c"), source).unwrap();
-    let mut command = Command::new("cc");
-    command
-        .current_dir(folder.path())
-        .args(["-nostdlib", "-s", "-shared", "-fPIC", "-o", "x", "x.c", "-lc"]);
-    output(&mut command);
-    fs::read(folder.path().join("x")).unwrap()
 }
 
 #[test]

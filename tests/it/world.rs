@@ -345,3 +345,17 @@ pub(crate) fn with_mounts(script: &str) -> Vec<&str> {
 pub(crate) fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
+
+/// A library that needs glibc 2.34, as native modules are built now.
+pub(crate) fn newer_glibc() -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let source = "int __libc_start_main(void); int g(void) { return __libc_start_main(); }";
+    fs::write(folder.path().join("x.c"), source).unwrap();
+    let output = Command::new("cc")
+        .current_dir(folder.path())
+        .args(["-nostdlib", "-s", "-shared", "-fPIC", "-o", "x", "x.c", "-lc"])
+        .output()
+        .expect("cc is needed: apt-get install gcc");
+    assert!(output.status.success(), "{output:?}");
+    fs::read(folder.path().join("x")).unwrap()
+}

@@ -1,8 +1,9 @@
 //! A build of several extensions does what it can, and tells all that it could not do.
 
 use serde_json::json;
+use tcforge::tcz::side::SUFFIXES;
 
-use crate::world::{World, tar_gz};
+use crate::world::{World, chmod, newer_glibc, tar_gz};
 
 /// A recipe whose one file is one program.
 fn program(world: &World, name: &str) {
@@ -203,21 +204,87 @@ fn a_file_that_two_want_is_told_of_once() {
     world.assert_nothing_left();
 }
 
-/// Endings of the files that an extension has.
-const ENDINGS: [&str; 8] = [
-    "",
-    ".dep",
-    ".info",
-    ".list",
-    ".md5.txt",
-    ".spdx.json",
-    ".tree",
-    ".zsync",
-];
+#[test]
+fn what_may_fail_on_the_box_is_listed_once_and_counted() {
+    let world = World::new();
+    world.recipe("calls", "");
+    world.edit(
+        "project/recipes/calls/recipe.toml",
+        "[release.test]",
+        "[[service]]\nname = \"callsd\"\ntemplate = \"callsd.sh\"\n\n[release.test]",
+    );
+    world.write("project/recipes/calls/callsd.sh", "#!/bin/sh\nno_such_command\n");
+    let warning = "warning: calls.tcz: command: usr/local/etc/init.d/callsd: line 2: it calls `no_such_command`, \
+                   which neither Tiny Core 11 x86_64 nor a dependency has\n";
+    let run = world.run(&["build"]);
+    run.succeeded(&format!(
+        "{warning}     Wrote 1 extension to `out`, with 1 warning\n"
+    ));
+    world.run(&["build", "-q"]).succeeded(warning);
+    // The others, which a person may want to look at, with -v.
+    let more = world.run(&["build", "-v"]).stderr;
+    assert!(
+        more.contains("warning: calls.tcz: license: ") && more.contains(warning),
+        "{more}"
+    );
+    assert!(!run.stderr.contains("license"), "{run:?}");
+
+    world.write(
+        "project/root/usr/local/etc/init.d/callsd",
+        "#!/bin/sh\nno_such_command\n",
+    );
+    chmod(&world.path("project/root/usr/local/etc/init.d/callsd"), 0o755);
+    let packed = world.run(&["pack", "root", "calls.tcz"]).stderr;
+    assert!(
+        packed.starts_with(warning) && packed.ends_with(", with 1 warning\n"),
+        "{packed}"
+    );
+}
+
+/// What a program cannot load at its start keeps its extension back, and what it does
+/// without only if nobody says so.
+#[test]
+fn a_native_module_is_needed_unless_the_recipe_says_that_it_is_not() {
+    const MODULE: &str = "usr/local/lib/tool/node_modules/x/x.node";
+    let world = World::with_tool(&tar_gz(&[(
+        "lib/tool/node_modules/x/x.node",
+        0o644,
+        &newer_glibc(),
+    )]));
+    let finding = format!("tool.tcz: glibc: {MODULE}: it needs GLIBC_2.34; there is 2.30");
+    let hint =
+        "(take one that is built for an older system; a recipe says in `optional` what programs do without)";
+    let refused = world.run(&["build"]);
+    let said = format!(
+        "error: {finding} {hint}\nerror: the audit found errors, and `out/tool.tcz` was not written\n"
+    );
+    assert!(refused.stderr.starts_with(&said), "{refused:?}");
+    assert_eq!(refused.code, Some(1));
+    world.assert_nothing_left();
+
+    world.edit(
+        "project/recipes/tool/recipe.toml",
+        "[[release.test.asset]]",
+        "[[release.test.optional]]\npath = \"usr/local/lib/{name}/**/x.node\"\nreason = \"it has no x then\"\n\n\
+         [[release.test.asset]]",
+    );
+    world.run(&["build"]).succeeded(&format!(
+        "warning: {finding}; programs do without it, the info file says {hint}\n     Wrote 1 extension to `out`, with 1 \
+         warning\n"
+    ));
+    let info = world.read("project/out/tool.tcz.info");
+    let words: Vec<_> = info.split_whitespace().collect();
+    let note = "Comments: Optional: usr/local/lib/tool/**/x.node (it has no x then) Change-log:";
+    assert!(words.join(" ").contains(note), "{info}");
+    // Whoever gets the extension sees the same.
+    let check = world.run(&["check", "out/tool.tcz"]);
+    assert_eq!(check.code, Some(0), "{check:?}");
+}
 
 #[test]
 fn a_folder_in_the_place_of_a_file_is_found_before_anything_is_written() {
-    for ending in ENDINGS {
+    let side_files = SUFFIXES.map(|suffix| format!(".{suffix}"));
+    for ending in [String::new()].into_iter().chain(side_files) {
         let world = World::with_tool(&tar_gz(&[("bin/tool", 0o755, b"#!/bin/sh\n")]));
         let folder = format!("out/tool.tcz{ending}");
         std::fs::create_dir_all(world.path(&format!("project/{folder}"))).unwrap();
