@@ -35,4 +35,5 @@ pub mod scratch;
 pub mod stage;
 pub mod tcz;
 pub mod update;
+pub mod url;
 pub mod vm;

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::flock;
 use crate::progress::Progress;
+use crate::url::masked;
 
 static RECIPES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/recipes");
 static INITD: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/initd");
@@ -73,7 +74,7 @@ pub enum ProjectError {
         /// Which file was read.
         name: String,
         /// What is wrong, with the line.
-        source: Box<toml::de::Error>,
+        source: Misread,
     },
     /// `tcforge init` found a file in its way.
     #[error("`{}` is there already", .0.display())]
@@ -83,6 +84,17 @@ pub enum ProjectError {
     #[error("there is no project here to write `{0}` to")]
     #[diagnostic(help("make one with `tcforge init DIR`, then run this again inside DIR"))]
     ReadOnly(String),
+}
+
+/// What is wrong in a TOML file, with the line; secrets of URLs in that are masked.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Misread(String);
+
+impl From<&toml::de::Error> for Misread {
+    fn from(error: &toml::de::Error) -> Self {
+        Self(masked(&error.to_string()))
+    }
 }
 
 impl Project {
@@ -162,7 +174,7 @@ impl Project {
     pub fn read_toml<T: DeserializeOwned>(&self, name: &str) -> Result<T, ProjectError> {
         toml::from_str(&self.read_text(name)?).map_err(|source| ProjectError::Syntax {
             name: self.display_name(name),
-            source: source.into(),
+            source: (&source).into(),
         })
     }
 

@@ -163,7 +163,7 @@ impl Builder<'_> {
         let upstream = plan.assets.iter().zip(sources).map(|(asset, source)| Upstream {
             name: asset.name.clone(),
             version: plan.version.clone(),
-            url: asset.local.is_none().then(|| asset.origin.to_string()),
+            url: asset.local.is_none().then(|| asset.origin.identity()),
             sha256: source.sha256,
             license: plan.license.clone(),
         });
@@ -207,12 +207,8 @@ impl Builder<'_> {
 pub fn wanted(plans: &[Plan], lock: &Lock) -> Result<Vec<Wanted>, BuildError> {
     let mut wanted = Vec::new();
     for plan in plans {
-        wanted.extend(lock.of_plan(plan)?.into_iter().flatten().map(|locked| Wanted {
-            name: locked.name.clone(),
-            origin: locked.url.clone(),
-            size: locked.size,
-            sha256: locked.sha256,
-        }));
+        let locked = plan.assets.iter().zip(lock.of_plan(plan)?);
+        wanted.extend(locked.filter_map(|(asset, locked)| Some(locked?.wanted_from(&asset.origin))));
     }
     Ok(wanted)
 }

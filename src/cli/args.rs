@@ -131,6 +131,7 @@ pub(crate) struct Network {
         long = "mirror",
         value_name = "URL",
         env = "TCFORGE_MIRROR",
+        hide_env_values = true,
         value_delimiter = ','
     )]
     pub(crate) mirrors: Vec<String>,

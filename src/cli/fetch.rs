@@ -25,7 +25,7 @@ pub(crate) fn run(args: &FetchArgs, project: &Project, terminal: &Terminal) -> O
             .zip(&cached)
             .map(|(wanted, cached)| Row {
                 name: &wanted.name,
-                url: wanted.origin.to_string(),
+                url: wanted.origin.identity(),
                 size: cached.size,
                 sha256: cached.sha256.to_string(),
                 path: cached.path.display().to_string(),

@@ -17,8 +17,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use reqwest::Url;
-
 use super::FetchError;
 use super::apt_route;
 use super::apt_sources::{Stanza, find_entry, stanzas, with_suite};
@@ -30,6 +28,7 @@ use crate::digest::Sha256;
 use crate::progress::{Progress, Task};
 use crate::project::write_atomically;
 use crate::scratch::Scratch;
+use crate::url::{WebUrl, masked};
 
 /// Debian packages, in the private states of one cache.
 pub(super) struct Debian {
@@ -52,7 +51,7 @@ pub(super) struct Found {
     /// What the signed index says of it.
     pub(super) expected: Expected,
     /// Where it is, and how apt would go there.
-    pub(super) web: Option<(Url, Route)>,
+    pub(super) web: Option<(WebUrl, Route)>,
     state: State,
 }
 
@@ -295,7 +294,7 @@ fn found(state: State, listed: Listed, package: &DebianPackage) -> Result<Found,
     let web = match url {
         Some(url) if !has_logins(&state, package)? => {
             let no_proxy = std::env::var("no_proxy").ok();
-            let route = apt_route::route(&settings(&state, package)?, &url, no_proxy);
+            let route = apt_route::route(&settings(&state, package)?, url.with_secrets(), no_proxy);
             route.map(|route| (url, route))
         }
         _ => None,
@@ -569,9 +568,9 @@ fn refused(action: &str, stderr: &[u8]) -> FetchError {
         .collect();
     FetchError::Apt {
         action: action.to_owned(),
-        said: match errors.is_empty() {
+        said: masked(&match errors.is_empty() {
             true => stderr.trim().to_owned(),
             false => errors.join("; "),
-        },
+        }),
     }
 }

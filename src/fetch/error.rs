@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::origin::{Origin, ParseOriginError};
 use crate::digest::Sha256;
+use crate::project::Misread;
 
 /// Why a file was not had. URLs are shown without user, password and query.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -35,7 +36,7 @@ pub enum FetchError {
         /// Which file.
         file: String,
         /// What is wrong, and where.
-        error: Box<toml::de::Error>,
+        error: Misread,
     },
     /// The settings could not be read.
     #[error(transparent)]

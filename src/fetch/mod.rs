@@ -21,8 +21,6 @@ mod route;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reqwest::Url;
-
 pub use cache::{Cache, Cached};
 pub use error::FetchError;
 pub use latest::{Found, FoundFile, Upstream, Wish, compare};
@@ -39,6 +37,7 @@ use route::Access;
 use crate::digest::Sha256;
 use crate::pool;
 use crate::progress::{Progress, Task};
+use crate::url::WebUrl;
 
 /// How files are fetched.
 #[derive(Debug, Clone)]
@@ -123,7 +122,13 @@ struct Errand<'a> {
 }
 
 impl Errand<'_> {
-    fn job<'a>(&'a self, url: &'a Url, access: &'a Access, expected: &'a Expected, attempts: u32) -> Job<'a> {
+    fn job<'a>(
+        &'a self,
+        url: &'a WebUrl,
+        access: &'a Access,
+        expected: &'a Expected,
+        attempts: u32,
+    ) -> Job<'a> {
         Job {
             url,
             access,
@@ -219,7 +224,7 @@ impl Fetcher {
         }
         let sources = self.sources(wanted);
         let offline = || FetchError::Offline {
-            missing: vec![format!("{} ({})", wanted.name, wanted.origin.shown())],
+            missing: vec![format!("{} ({})", wanted.name, wanted.origin.to_string())],
         };
         if sources.is_empty() {
             return Err(offline());
@@ -267,15 +272,17 @@ impl Fetcher {
             Origin::File(_) => {}
             _ if self.offline => {
                 return Err(FetchError::Offline {
-                    missing: vec![origin.shown()],
+                    missing: vec![origin.to_string()],
                 });
             }
-            Origin::Web(url) if url.scheme() == "http" && !is_loopback(url) => {
-                return Err(FetchError::PlainHttp { url: origin.shown() });
+            Origin::Web(url) if is_plain_http(url) => {
+                return Err(FetchError::PlainHttp {
+                    url: origin.to_string(),
+                });
             }
             _ => {}
         }
-        let key = format!("new-{}", Sha256::of(origin.to_string().as_bytes()));
+        let key = format!("new-{}", Sha256::of(origin.identity().as_bytes()));
         let lock = self.lock(&key, &name, progress)?;
         let errand = Errand {
             name: &name,
@@ -380,7 +387,7 @@ impl Fetcher {
         errand: &Errand,
         part: &mut Part,
     ) -> Result<(Checked, Vouched), FetchError> {
-        let from = place.shown();
+        let from = place.to_string();
         let filled = self.fill(place, attempts, errand, part)?;
         match part.check(&filled.expected, &from) {
             Err(FetchError::WrongSum { .. } | FetchError::WrongSize { .. }) if filled.resumed => {
@@ -495,7 +502,7 @@ impl Fetcher {
                 break;
             }
             // A page, say, that a registry has to show. The next place does not go on from it.
-            downloaded = part.check(&errand.expected, &origin::shown(url)).and(downloaded);
+            downloaded = part.check(&errand.expected, &url.to_string()).and(downloaded);
             part.begin(None)?;
         }
         let Filled {
@@ -536,7 +543,7 @@ impl Fetcher {
 fn sized(cached: Cached, wanted: &Wanted) -> Result<Cached, FetchError> {
     match wanted.size {
         Some(size) if size != cached.size => Err(FetchError::WrongSize {
-            from: wanted.origin.shown(),
+            from: wanted.origin.to_string(),
             wanted: size,
             found: cached.size,
         }),
@@ -544,8 +551,12 @@ fn sized(cached: Cached, wanted: &Wanted) -> Result<Cached, FetchError> {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether others may read and change what comes from there: not if it is from this
+/// machine.
+fn is_plain_http(url: &WebUrl) -> bool {
+    let url = url.with_secrets();
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    let is_here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    url.scheme() == "http" && !is_here
 }

@@ -13,6 +13,7 @@ use crate::base::Base;
 use crate::fetch::Origin;
 use crate::stage::{PathError, SYMLINK_MAX, TreePath};
 use crate::tcz::squashfs::BlockSize;
+use crate::url::{masked, masked_url};
 
 /// Expands and types a release. Parts with mistakes are left out of the plan,
 /// and the mistakes are listed with their places.
@@ -198,7 +199,7 @@ impl Compiler<'_> {
             self.fault(&at.key("version"), Fault::VersionOfUrl);
         }
         if !is_https(&url) {
-            self.fault(&at.key("url"), Fault::NotHttps(url));
+            self.fault(&at.key("url"), Fault::NotHttps(masked_url(&url)));
             return None;
         }
         self.parse(&at.key("url"), url)
@@ -226,7 +227,7 @@ impl Compiler<'_> {
 
     fn parse(&mut self, at: &At, text: String) -> Option<Origin> {
         let origin = text.parse();
-        self.note(at, origin.map_err(|_| Fault::Origin(text)))
+        self.note(at, origin.map_err(|_| Fault::Origin(masked(&text))))
     }
 
     fn rules(&mut self, at: &At, places: &[Place]) -> Vec<Rule> {

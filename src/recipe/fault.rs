@@ -1,6 +1,7 @@
 //! What can be wrong in a recipe, a channel's file, the lock or an appliance.
 
 use super::source::nearest;
+use crate::url::masked;
 
 /// One kind of mistake.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
@@ -267,7 +268,7 @@ impl Fault {
         {
             return Self::MissingKey(key);
         }
-        Self::Syntax(message.lines().next().unwrap_or_default().to_owned())
+        Self::Syntax(masked(message.lines().next().unwrap_or_default()))
     }
 
     pub(super) fn unknown_service(name: &str, known: Vec<String>) -> Self {

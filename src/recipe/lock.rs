@@ -9,7 +9,7 @@ use super::Plan;
 use super::fault::Fault;
 use super::source::{At, Invalid, SourceFile, Spans};
 use crate::digest::Sha256;
-use crate::fetch::Origin;
+use crate::fetch::{Origin, Wanted};
 use crate::project::{LOCK_NAME, Project, ProjectError};
 
 /// What stands above the entries of the file.
@@ -209,10 +209,21 @@ impl Lock {
 }
 
 impl LockedFile {
+    /// What has to be fetched for it. `origin` is the lock's, with the login or token that
+    /// it takes to get there, which the lock does not have.
+    pub fn wanted_from(&self, origin: &Origin) -> Wanted {
+        Wanted {
+            name: self.name.clone(),
+            origin: origin.clone(),
+            size: self.size,
+            sha256: self.sha256,
+        }
+    }
+
     /// Puts itself into its entry, whose comments stay.
     fn write(&self, table: &mut Table) {
         set(table, "name", self.name.as_str().into());
-        set(table, "url", self.url.to_string().into());
+        set(table, "url", self.url.identity().into());
         match self.size.and_then(|size| i64::try_from(size).ok()) {
             Some(size) => set(table, "size", size.into()),
             None => drop(table.remove("size")),

@@ -8,6 +8,7 @@ use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode, SourceSpan};
 use serde::de::DeserializeOwned;
 
 use super::fault::Fault;
+use crate::url::masked;
 
 /// The text of a data file and the name that messages call it by.
 #[derive(Debug, Clone, Default)]
@@ -53,7 +54,8 @@ impl SourceFile {
     }
 }
 
-/// A data file with mistakes in it, all that were found.
+/// A data file with mistakes in it, all that were found. Secrets of URLs in what is shown of
+/// it are masked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
     /// What the file is called.
@@ -90,7 +92,7 @@ impl Invalid {
         Self {
             file: file.name.to_string(),
             problems,
-            source: NamedSource::new(&file.name, Arc::clone(&file.text)),
+            source: NamedSource::new(&file.name, masked(&file.text).into()),
         }
     }
 }
