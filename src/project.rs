@@ -56,7 +56,7 @@ pub enum ProjectError {
         source: io::Error,
     },
     /// The project could not be kept from others.
-    #[error("cannot lock the project's folder `{}`", folder.display())]
+    #[error("cannot lock the folder `{}`", folder.display())]
     #[diagnostic(help(
         "check that you may read it; some network file systems can lock nothing: copy it elsewhere"
     ))]
@@ -90,6 +90,18 @@ pub enum ProjectError {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Misread(String);
+
+impl Misread {
+    /// Without the line's text, for a file of which that may be all secret.
+    pub fn of_secret(text: &str, error: &toml::de::Error) -> Self {
+        let start = error.span().map_or(0, |span| span.start.min(text.len()));
+        let line = 1 + text.as_bytes()[..start]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
+        Self(format!("line {line}: {}", masked(error.message())))
+    }
+}
 
 impl From<&toml::de::Error> for Misread {
     fn from(error: &toml::de::Error) -> Self {
@@ -136,6 +148,11 @@ impl Project {
             Some(path) => path.display().to_string(),
             None => format!("built-in {name}"),
         }
+    }
+
+    /// Where its own lock is, or would be.
+    pub fn lock_path(&self) -> Option<PathBuf> {
+        Some(self.folder.as_ref()?.join(LOCK_NAME))
     }
 
     fn own_path(&self, name: &str) -> Option<PathBuf> {

@@ -20,6 +20,9 @@ pub struct WebUrl {
     public: String,
 }
 
+/// What messages have in the place of a query.
+const LEFT_OUT: &str = "…";
+
 /// Why a text is no [`WebUrl`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -36,8 +39,9 @@ impl WebUrl {
         &self.public
     }
 
-    /// Another file in the same place: the path is changed, login and query stay.
-    pub(crate) fn with_path(&self, change: impl FnOnce(&mut Url)) -> Self {
+    /// The same with a change: another path in the same place, say, where login and query
+    /// stay.
+    pub(crate) fn changed(&self, change: impl FnOnce(&mut Url)) -> Self {
         let mut whole = self.whole.clone();
         change(&mut whole);
         Self::new(whole)
@@ -91,7 +95,7 @@ impl fmt::Display for WebUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.public)?;
         match self.whole.query() {
-            Some(_) => f.write_str("?…"),
+            Some(_) => write!(f, "?{LEFT_OUT}"),
             None => Ok(()),
         }
     }
@@ -168,10 +172,13 @@ fn masked_address(text: &str) -> String {
     }
 }
 
-/// A path whose query and fragment are stars.
+/// A path whose query and fragment are stars, unless they are left out already.
 fn without_query(path: &str) -> String {
     let (path, query) = path.split_at(path.find(['?', '#']).map_or(path.len(), |at| at + 1));
-    path.to_owned() + &stars(query)
+    match query {
+        LEFT_OUT => path.to_owned() + query,
+        query => path.to_owned() + &stars(query),
+    }
 }
 
 fn stars(text: &str) -> String {
@@ -305,6 +312,7 @@ mod tests {
                 "https://[::1]/a https://[::1]:8/a",
             ),
             ("https://r/@scope/x-1.tgz", "https://r/@scope/x-1.tgz"),
+            ("`https://a/x?…` is gone", "`https://a/x?…` is gone"),
         ] {
             assert_eq!(masked(text), wanted);
             assert_eq!(masked(text).len(), text.len());

@@ -18,7 +18,7 @@ use crate::fetch::{Fetcher, Wanted};
 use crate::pool;
 use crate::progress::Progress;
 use crate::project::Project;
-use crate::recipe::{Channel, Lock, Packing, Plan, Recipes};
+use crate::recipe::{Choice, Lock, Packing, Plan, PlannedAsset, Recipes};
 use crate::scratch::Scratch;
 use crate::tcz::side::info::packing_note;
 use crate::tcz::side::{Dependency, Info, Upstream};
@@ -36,14 +36,14 @@ pub(super) const EXTENSION_BY: &str = "tcforge";
 /// What an info file's comments begin a line with that tells of a local file.
 pub const UNLOCKED: &str = "UNLOCKED: made with a local file";
 
-/// Builds plans of one channel.
+/// Builds plans.
 pub struct Builder<'a> {
     /// Templates, limits, base.
     pub project: &'a Project,
     /// All recipes, for the dependencies of those that are not built now.
     pub recipes: &'a Recipes,
-    /// The channel.
-    pub channel: &'a Channel,
+    /// Which channels those come from.
+    pub choice: &'a Choice,
     /// What the files' sums have to be.
     pub lock: &'a Lock,
     /// Gets the files.
@@ -165,6 +165,7 @@ impl Builder<'_> {
             version: plan.version.clone(),
             url: asset.local.is_none().then(|| asset.origin.identity()),
             sha256: source.sha256,
+            vouched: self.vouched(asset),
             license: plan.license.clone(),
         });
         let block_size = plan.packing.block_size;
@@ -189,13 +190,21 @@ impl Builder<'_> {
         })
     }
 
-    /// The direct dependencies of any extension: of the recipe in this channel.
+    /// Who says that a file's sum is upstream's.
+    fn vouched(&self, asset: &PlannedAsset) -> Option<String> {
+        let locked = self.lock.find(&asset.origin).filter(|_| !asset.is_unlocked());
+        locked.map(|file| file.source.clone())
+    }
+
+    /// The direct dependencies of any extension: of the recipe in its channel.
     pub(super) fn lookup(&self, name: &str) -> Vec<Dependency> {
         let recipe = name.strip_suffix(".tcz").and_then(|name| self.recipes.get(name));
-        let names = recipe
-            .map(|recipe| recipe.dependencies_in(&self.channel.name))
-            .unwrap_or_default();
+        let names = recipe.and_then(|recipe| {
+            let channel = self.choice.channel_of(recipe)?;
+            Some(recipe.dependencies_in(&channel.name))
+        });
         names
+            .unwrap_or_default()
             .iter()
             .filter_map(|name| Dependency::parse(name).ok())
             .collect()

@@ -10,18 +10,20 @@ use serde::Serialize;
 use tcforge::audit::Level;
 use tcforge::build::{Builder, Built, Outcome};
 use tcforge::project::Project;
+use tcforge::recipe::Lock;
 
 use super::args::BuildArgs;
+use super::selection::FileRow;
 use super::terminal::{Terminal, count, human_size};
 use super::{FAILED, audit_table, selection, source_date_epoch};
 
 pub(crate) fn run(args: &BuildArgs, project: &Project, terminal: &Terminal) -> super::Outcome {
-    let selected = selection::load(&args.selection, &args.files, project)?;
     let fetcher = selection::fetcher(&args.network, project)?;
+    let selected = selection::load(&args.selection, &args.files, project, &fetcher, terminal)?;
     let builder = Builder {
         project,
         recipes: &selected.recipes,
-        channel: &selected.channel,
+        choice: &selected.choice,
         lock: &selected.lock,
         fetcher: &fetcher,
         time: source_date_epoch()?,
@@ -30,7 +32,8 @@ pub(crate) fn run(args: &BuildArgs, project: &Project, terminal: &Terminal) -> s
     };
     let outcome = builder.build(selected.plans, &args.out)?;
     if terminal.json {
-        let rows: Vec<_> = outcome.built.iter().map(Row::new).collect();
+        let rows = outcome.built.iter().map(|built| Row::new(built, &selected.lock));
+        let rows: Vec<_> = rows.collect();
         terminal.print_json(&rows).into_diagnostic()?;
     } else {
         for built in &outcome.built {
@@ -38,10 +41,12 @@ pub(crate) fn run(args: &BuildArgs, project: &Project, terminal: &Terminal) -> s
         }
         print_table(&outcome, terminal).into_diagnostic()?;
     }
-    finish(&outcome, &args.out, terminal)
+    finish(&outcome, &selected.lock, &args.out, terminal)
 }
 
-fn finish(outcome: &Outcome, out: &Path, terminal: &Terminal) -> super::Outcome {
+fn finish(outcome: &Outcome, lock: &Lock, out: &Path, terminal: &Terminal) -> super::Outcome {
+    let plans = outcome.built.iter().map(|built| &built.plan);
+    selection::say_first_seen(plans.flat_map(|plan| lock.first_seen(plan)), terminal);
     for built in outcome.built.iter().filter(|built| built.plan.is_unlocked()) {
         terminal.warning(selection::unlocked(&built.extension.file_name));
     }
@@ -82,13 +87,16 @@ struct Row<'a> {
     size: u64,
     sha256: String,
     unlocked: bool,
+    upstream: Vec<FileRow<'a>>,
     seconds: f64,
     result: Level,
     findings: &'a [tcforge::audit::Finding],
 }
 
 impl<'a> Row<'a> {
-    fn new(built: &'a Built) -> Self {
+    fn new(built: &'a Built, lock: &'a Lock) -> Self {
+        let assets = built.plan.assets.iter().filter(|asset| !asset.is_unlocked());
+        let locked = assets.filter_map(|asset| lock.find(&asset.origin));
         Self {
             extension: &built.extension.file_name,
             version: &built.plan.version,
@@ -98,6 +106,7 @@ impl<'a> Row<'a> {
             size: built.extension.sums.length,
             sha256: built.extension.sums.sha256.to_string(),
             unlocked: built.plan.is_unlocked(),
+            upstream: locked.map(FileRow::new).collect(),
             seconds: built.time.as_secs_f64(),
             result: built.report.worst(),
             findings: &built.report.findings,

@@ -13,8 +13,8 @@ use super::terminal::{Terminal, count, human_size};
 use super::{Outcome, selection};
 
 pub(crate) fn run(args: &FetchArgs, project: &Project, terminal: &Terminal) -> Outcome {
-    let selected = selection::load(&args.selection, &[], project)?;
     let fetcher = selection::fetcher(&args.network, project)?;
+    let selected = selection::load(&args.selection, &[], project, &fetcher, terminal)?;
     let wanted = selection::wanted(&selected)?;
     let cached = fetcher.fetch_all(&wanted, terminal)?;
     record_sizes(&wanted, &cached, project, terminal);
@@ -28,11 +28,20 @@ pub(crate) fn run(args: &FetchArgs, project: &Project, terminal: &Terminal) -> O
                 url: wanted.origin.identity(),
                 size: cached.size,
                 sha256: cached.sha256.to_string(),
+                source: selected
+                    .lock
+                    .find(&wanted.origin)
+                    .map(|file| file.source.as_str()),
                 path: cached.path.display().to_string(),
             })
             .collect();
         terminal.print_json(&rows).into_diagnostic()?;
     }
+    let seen = selected
+        .plans
+        .iter()
+        .flat_map(|plan| selected.lock.first_seen(plan));
+    selection::say_first_seen(seen, terminal);
     terminal.status(
         "Fetched",
         format!(
@@ -86,5 +95,6 @@ struct Row<'a> {
     url: String,
     size: u64,
     sha256: String,
+    source: Option<&'a str>,
     path: String,
 }

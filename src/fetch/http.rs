@@ -108,16 +108,16 @@ impl Http {
         Ok(resumed)
     }
 
-    /// Reads a small document whole.
+    /// Reads a document of at most `limit` bytes whole.
     pub(super) fn read(
         &self,
         url: &WebUrl,
         access: &Access,
         accept: &'static str,
+        limit: u64,
         progress: &dyn Progress,
     ) -> Result<Vec<u8>, FetchError> {
         let mut body = Vec::new();
-        let limit = self.network.largest_index;
         let attempts = self.network.attempts.get();
         self.retrying(&url.to_string(), attempts, progress, &mut || {
             body.clear();
@@ -514,10 +514,10 @@ fn find_cause<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Optio
 
 /// An error's whole chain in one line, without the secrets of URLs in it.
 fn causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
+    let mut text = without_url(error);
     let mut next = error.source();
     while let Some(cause) = next {
-        let cause_text = cause.to_string();
+        let cause_text = without_url(cause);
         // Many repeat their cause in their own text.
         if !text.contains(&cause_text) {
             text = format!("{text}: {cause_text}");
@@ -525,6 +525,17 @@ fn causes(error: &(dyn Error + 'static)) -> String {
         next = cause.source();
     }
     masked(&text)
+}
+
+/// An error's own text. That of a request or a proxy may end with its URL, whatever was
+/// meant to be one.
+fn without_url(error: &(dyn Error + 'static)) -> String {
+    let text = error.to_string();
+    let url = error.downcast_ref().and_then(reqwest::Error::url);
+    url.map_or_else(
+        || text.clone(),
+        |url| text.replace(&format!(" for url ({url})"), ""),
+    )
 }
 
 #[cfg(test)]

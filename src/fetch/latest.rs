@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::origin::{DEFAULT_ARCH, DebianPackage, NpmPackage, ParseOriginError};
 use super::route::Access;
+use super::sum_list::of_digest;
 use super::{FetchError, Fetcher};
 use crate::digest::Sha256;
 use crate::progress::Progress;
@@ -108,9 +109,10 @@ impl Fetcher {
         for page in 1..=PAGES {
             let url = github_page(&self.http.network().github_api, repository, page)?;
             let access = Access::default();
+            let limit = self.http.network().largest_index;
             let body = self
                 .http
-                .read(&url, &access, "application/vnd.github+json", progress)?;
+                .read(&url, &access, "application/vnd.github+json", limit, progress)?;
             let releases: Vec<GithubRelease> =
                 serde_json::from_slice(&body).map_err(|error| FetchError::Index {
                     url: url.to_string(),
@@ -168,7 +170,7 @@ fn github_page(api: &WebUrl, repository: &str, page: usize) -> Result<WebUrl, Fe
         url.set_query(Some(&format!("per_page={PAGE}&page={page}")));
     };
     match well_formed {
-        true => Ok(api.with_path(page)),
+        true => Ok(api.changed(page)),
         false => Err(ParseOriginError {
             text: repository.to_owned(),
             why: "a GitHub repository is `OWNER/NAME`".to_owned(),
@@ -211,9 +213,8 @@ impl GithubRelease {
 
 impl GithubAsset {
     fn found(self) -> FoundFile {
-        let sum = self.digest.as_deref().and_then(|d| d.strip_prefix("sha256:"));
         FoundFile {
-            sha256: sum.and_then(|sum| sum.parse().ok()),
+            sha256: self.digest.as_deref().and_then(of_digest),
             name: self.name,
             url: self.browser_download_url,
             size: self.size,

@@ -46,7 +46,7 @@ impl Mirror {
 
     fn place(&self, path: &str) -> Option<Origin> {
         match &self.0 {
-            Base::Web(base) => Some(Origin::Web(base.with_path(|url| {
+            Base::Web(base) => Some(Origin::Web(base.changed(|url| {
                 // Every web URL has a path.
                 if let Ok(mut parts) = url.path_segments_mut() {
                     parts.pop_if_empty().extend(path.split('/'));

@@ -5,6 +5,7 @@
 //! from. For files whose sums are not known yet it has [`Fetcher::discover`], and
 //! for newer releases [`Fetcher::latest`].
 
+mod apt_login;
 mod apt_route;
 mod apt_sources;
 mod cache;
@@ -18,6 +19,7 @@ mod npm;
 mod npmrc;
 mod origin;
 mod route;
+mod sum_list;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +29,7 @@ pub use latest::{Found, FoundFile, Upstream, Wish, compare};
 pub use mirror::{Mirror, ParseMirrorError};
 pub use network::Network;
 pub use origin::{DEFAULT_ARCH, DebianPackage, NpmPackage, Origin, ParseOriginError};
+pub use sum_list::ListFault;
 
 use cache::{Checked, Entry, EntryLock, Expected, Part};
 use debian::Debian;
@@ -83,9 +86,14 @@ pub enum Vouched {
     SignedIndex,
     /// The sum that the npm registry gives.
     NpmIntegrity(String),
+    /// The list that upstream publishes beside the file, and nobody else.
+    OwnList,
     /// Nobody: it was a file of this machine.
     LocalFile,
 }
+
+/// What the `source` of a lock's entry begins with whose sum only upstream publishes.
+pub const FIRST_SEEN: &str = "upstream's own list, first seen on";
 
 impl Vouched {
     /// What the lock says of a sum that was found out today.
@@ -95,6 +103,7 @@ impl Vouched {
             Self::FirstFetch => format!("first fetch by you over https, {today}; no other record of the sum"),
             Self::SignedIndex => format!("Debian's signed package index, {today}"),
             Self::NpmIntegrity(sum) => format!("npm registry, {sum}"),
+            Self::OwnList => format!("{FIRST_SEEN} {today}"),
             Self::LocalFile => format!("a file of yours, {today}"),
         }
     }
@@ -299,6 +308,70 @@ impl Fetcher {
         let attempts = self.http.network().attempts.get();
         let (cached, vouched) = self.fetch_from(origin, attempts, &errand)?;
         Ok(Discovered { cached, vouched })
+    }
+
+    /// Fetches a file whose sum is not known yet, but is in a list that upstream publishes,
+    /// and keeps it in the cache if it has that sum. The list comes from its own place and
+    /// never over plain http, except from this machine itself; the file from anywhere.
+    pub fn discover_listed(
+        &self,
+        name: &str,
+        origin: &Origin,
+        list: &WebUrl,
+        progress: &dyn Progress,
+    ) -> Result<Discovered, FetchError> {
+        if self.offline {
+            return Err(FetchError::OfflineList {
+                name: name.to_owned(),
+                list: list.to_string(),
+            });
+        }
+        if is_plain_http(list) {
+            return Err(FetchError::PlainHttp {
+                url: list.to_string(),
+            });
+        }
+        let sum = self.listed(name, origin, list, progress)?;
+        let wanted = Wanted {
+            name: name.to_owned(),
+            origin: origin.clone(),
+            size: None,
+            sha256: sum,
+        };
+        let cached = self.fetch(&wanted, progress).map_err(|error| match error {
+            FetchError::WrongSum { from, found, .. } => FetchError::NotAsListed {
+                from,
+                list: list.to_string(),
+                listed: sum,
+                found,
+            },
+            other => other,
+        })?;
+        let vouched = Vouched::OwnList;
+        Ok(Discovered { cached, vouched })
+    }
+
+    /// The sum that a list has of a file.
+    fn listed(
+        &self,
+        name: &str,
+        origin: &Origin,
+        list: &WebUrl,
+        progress: &dyn Progress,
+    ) -> Result<Sha256, FetchError> {
+        let no_sum = |why: String| FetchError::NoSum {
+            list: list.to_string(),
+            name: name.to_owned(),
+            why,
+        };
+        let limit = self.http.network().largest_list;
+        let body = match self.http.read(list, &Access::default(), "*/*", limit, progress) {
+            Err(FetchError::Status { status, .. }) if matches!(status, 404 | 410) => {
+                return Err(no_sum(format!("the server answers {status}")));
+            }
+            other => other?,
+        };
+        sum_list::sum_in(&body, &origin.file_name()).map_err(|fault| no_sum(fault.to_string()))
     }
 
     fn lock(&self, key: &str, name: &str, progress: &dyn Progress) -> Result<EntryLock, FetchError> {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::FetchError;
 use super::mirror::Mirror;
-use crate::project::Project;
+use crate::project::{Misread, Project};
 use crate::url::WebUrl;
 
 /// The name of the data file.
@@ -40,6 +40,8 @@ pub struct Network {
     pub largest_file: u64,
     /// Bytes: the largest index.
     pub largest_index: u64,
+    /// Bytes: the largest list of sums.
+    pub largest_list: u64,
     /// Where release lists of GitHub projects are asked for.
     pub github_api: WebUrl,
     /// Asked before each file's own origin.
@@ -66,7 +68,7 @@ impl Network {
         let text = project.read_text(FILE)?;
         toml::from_str(&text).map_err(|error| FetchError::Settings {
             file: project.display_name(FILE),
-            error: (&error).into(),
+            error: Misread::of_secret(&text, &error),
         })
     }
 }

@@ -161,7 +161,8 @@ impl Registry {
         progress: &dyn Progress,
     ) -> Result<T, FetchError> {
         let access = self.settings.access(url, &self.url)?;
-        let body = http.read(url, &access, "application/json", progress)?;
+        let limit = http.network().largest_index;
+        let body = http.read(url, &access, "application/json", limit, progress)?;
         serde_json::from_slice(&body).map_err(|error| FetchError::Index {
             url: url.to_string(),
             cause: error.to_string(),
@@ -200,7 +201,7 @@ fn document(registry: &WebUrl, name: &str, version: Option<&str>) -> WebUrl {
 
 /// What a registry has under a path.
 fn below(registry: &WebUrl, path: &str) -> WebUrl {
-    registry.with_path(|url| {
+    registry.changed(|url| {
         let base = url.path().trim_end_matches('/');
         url.set_path(&format!("{base}/{path}"));
     })
@@ -212,7 +213,9 @@ fn archive_urls(registry: &WebUrl, package: &NpmPackage, dist: &Dist) -> Result<
     // A registry that stands in for another may pass the other's URLs on, or its own as
     // they are behind a proxy, where this machine need not get through, or not with a
     // login. It has the archive itself, in npm's layout.
-    if told.with_secrets().origin() != registry.with_secrets().origin()
+    let (there, here) = (told.with_secrets(), registry.with_secrets());
+    let is_weaker = there.scheme() == "http" && here.scheme() == "https";
+    if (is_weaker || there.host() != here.host())
         && let Some((_, file)) = told.public().rsplit_once('/')
     {
         urls.push(below(registry, &format!("{}/-/{file}", package.name())));

@@ -100,7 +100,7 @@ impl Invalid {
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.problems.as_slice() {
-            [only] => write!(f, "{}:{}: {}", self.file, only.line, only.fault),
+            [only] => write!(f, "{}:{}: {only}", self.file, only.line),
             all => write!(f, "`{}` has {} mistakes", self.file, all.len()),
         }
     }
@@ -138,7 +138,8 @@ impl Diagnostic for Invalid {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.fault.fmt(f)
+        // Whatever a person wrote where something else belongs.
+        f.write_str(&masked(&self.fault.to_string()))
     }
 }
 
@@ -175,7 +176,7 @@ impl At {
     }
 
     /// A key below here, and not its value.
-    pub(super) fn name(&self, key: &str) -> Self {
+    pub(crate) fn name(&self, key: &str) -> Self {
         self.step(Step::Name(key.to_owned()))
     }
 
