@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::flock;
 use crate::progress::Progress;
+use crate::url::masked;
 
 static RECIPES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/recipes");
 static INITD: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/initd");
@@ -56,7 +57,7 @@ pub enum ProjectError {
         source: io::Error,
     },
     /// The project could not be kept from others.
-    #[error("cannot lock the project's folder `{}`", folder.display())]
+    #[error("cannot lock the folder `{}`", folder.display())]
     #[diagnostic(help(
         "check that you may read it; some network file systems can lock nothing: copy it elsewhere"
     ))]
@@ -74,7 +75,7 @@ pub enum ProjectError {
         /// Which file was read.
         name: String,
         /// What is wrong, with the line.
-        source: Box<toml::de::Error>,
+        source: Misread,
     },
     /// `tcforge init` found a file in its way.
     #[error("`{}` is there already", .0.display())]
@@ -84,6 +85,29 @@ pub enum ProjectError {
     #[error("there is no project here to write `{0}` to")]
     #[diagnostic(help("make one with `tcforge init DIR`, then run this again inside DIR"))]
     ReadOnly(String),
+}
+
+/// What is wrong in a TOML file, with the line; secrets of URLs in that are masked.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Misread(String);
+
+impl Misread {
+    /// Without the line's text, for a file of which that may be all secret.
+    pub fn of_secret(text: &str, error: &toml::de::Error) -> Self {
+        let start = error.span().map_or(0, |span| span.start.min(text.len()));
+        let line = 1 + text.as_bytes()[..start]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
+        Self(format!("line {line}: {}", masked(error.message())))
+    }
+}
+
+impl From<&toml::de::Error> for Misread {
+    fn from(error: &toml::de::Error) -> Self {
+        Self(masked(&error.to_string()))
+    }
 }
 
 impl Project {
@@ -139,6 +163,11 @@ impl Project {
         }
     }
 
+    /// Where its own lock is, or would be.
+    pub fn lock_path(&self) -> Option<PathBuf> {
+        Some(self.folder.as_ref()?.join(LOCK_NAME))
+    }
+
     fn own_path(&self, name: &str) -> Option<PathBuf> {
         let path = self.folder.as_ref()?.join(name);
         path.is_file().then_some(path)
@@ -175,7 +204,7 @@ impl Project {
     pub fn read_toml<T: DeserializeOwned>(&self, name: &str) -> Result<T, ProjectError> {
         toml::from_str(&self.read_text(name)?).map_err(|source| ProjectError::Syntax {
             name: self.display_name(name),
-            source: source.into(),
+            source: (&source).into(),
         })
     }
 

@@ -6,15 +6,16 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
+use crate::user_folder::user_folder;
+
+/// Where the folder is or would be; `None` where neither variable says it.
+pub(crate) fn path() -> Option<PathBuf> {
+    user_folder("XDG_STATE_HOME", ".local/state")
+}
+
 /// The folder, made if it is not there.
 pub(crate) fn folder() -> io::Result<PathBuf> {
-    // The base directory specification has relative values ignored.
-    let absolute = |name| {
-        let path = std::env::var_os(name).map(PathBuf::from)?;
-        path.is_absolute().then_some(path)
-    };
-    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
-    let folder = state.ok_or(io::ErrorKind::NotFound)?.join("tcforge");
+    let folder = path().ok_or(io::ErrorKind::NotFound)?;
     DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
     Ok(folder)
 }

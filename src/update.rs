@@ -7,14 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use crate::digest::Sha256;
-use crate::fetch::{self, FetchError, Fetcher, FoundFile, Origin, Upstream, Wanted, Wish};
+use crate::fetch::{self, Discovered, FetchError, Fetcher, FoundFile, Origin, Upstream, Wanted, Wish};
 use crate::pins;
 use crate::progress::Progress;
 use crate::project::{LOCK_NAME, Project, ProjectError};
 use crate::recipe::update::{
     Change, Found, Repinned, Summed, UpdateError, origins_besides, relock, repin, upstream_of_debian,
 };
-use crate::recipe::{Channel, Channels, Lock, LockError, Plan, Recipe, RecipeError, Recipes, Release, Watch};
+use crate::recipe::{
+    Channel, Channels, Lock, LockError, Plan, PlannedAsset, Recipe, RecipeError, Recipes, Release, Watch,
+};
 
 /// Why an update could not be made. Nothing was written then, for the recipe
 /// concerned and those after it.
@@ -164,7 +166,7 @@ impl Updater<'_> {
                     (self.fetcher.fetch(&wanted, self.progress)?, source)
                 }
                 None => {
-                    let new = self.fetcher.discover(&asset.origin, self.progress)?;
+                    let new = self.discover(asset)?;
                     (new.cached, new.vouched.source())
                 }
             };
@@ -176,6 +178,18 @@ impl Updater<'_> {
             });
         }
         Ok(sums)
+    }
+
+    /// Fetches a file that nobody else has summed, as upstream's own list says if there
+    /// is one.
+    fn discover(&self, asset: &PlannedAsset) -> Result<Discovered, FetchError> {
+        match &asset.sum_list {
+            Some(list) => {
+                let (name, origin) = (&asset.name, &asset.origin);
+                self.fetcher.discover_listed(name, origin, list, self.progress)
+            }
+            None => self.fetcher.discover(&asset.origin, self.progress),
+        }
     }
 }
 

@@ -102,10 +102,12 @@ impl Builder<'_> {
     }
 }
 
-/// The upstream files, with the sums that the lock asks for.
+/// The upstream files, with the sums that the lock asks for and who vouches for them.
 fn sums(plan: &Plan, lock: &Lock) -> String {
     let line = |origin| {
-        let known = lock.find(origin).map(|file| file.sha256.to_string());
+        let known = lock
+            .find(origin)
+            .map(|file| format!("{} {}", file.sha256, file.source));
         format!("from {origin} {}\n", known.as_deref().unwrap_or("unknown"))
     };
     plan.assets.iter().map(|asset| line(&asset.origin)).collect()

@@ -20,6 +20,7 @@ use crate::fetch::FetchError;
 use crate::initd::InitdError;
 use crate::project::ProjectError;
 use crate::recipe::{LockError, PlaceError, RecipeError};
+use crate::seen::PinError;
 use crate::stage::{FolderError, StageError, TreePath};
 use crate::tcz::side::SideError;
 use crate::tcz::side::dep::DepProblem;
@@ -48,6 +49,10 @@ pub enum BuildError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Lock(#[from] LockError),
+    /// A sum that only upstream publishes could not be had.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Pin(#[from] PinError),
     /// A file could not be fetched.
     #[error(transparent)]
     #[diagnostic(transparent)]

@@ -17,8 +17,9 @@ use crate::fetch::{Cached, Fetcher, Wanted};
 use crate::pool;
 use crate::progress::Progress;
 use crate::project::Project;
-use crate::recipe::{Channel, Lock, Packing, Plan, Recipes};
+use crate::recipe::{Choice, Lock, Packing, Plan, PlannedAsset, Recipes};
 use crate::scratch::Scratch;
+use crate::seen::PinError;
 use crate::tcz::side::info::{optional_note, packing_note};
 use crate::tcz::side::{Dependency, Info, Upstream};
 use crate::tcz::squashfs::{Compression, PackOptions};
@@ -35,14 +36,14 @@ pub(super) const EXTENSION_BY: &str = "tcforge";
 /// What an info file's comments begin a line with that tells of a local file.
 pub const UNLOCKED: &str = "UNLOCKED: made with a local file";
 
-/// Builds plans of one channel.
+/// Builds plans.
 pub struct Builder<'a> {
     /// Templates, limits, base.
     pub project: &'a Project,
     /// All recipes, for the dependencies of those that are not built now.
     pub recipes: &'a Recipes,
-    /// The channel.
-    pub channel: &'a Channel,
+    /// Which channels those come from.
+    pub choice: &'a Choice,
     /// What the files' sums have to be.
     pub lock: &'a Lock,
     /// Gets the files.
@@ -63,6 +64,15 @@ pub struct Outcome {
     pub built: Vec<Built>,
     /// The others, and why.
     pub failed: Vec<Failed>,
+}
+
+impl Outcome {
+    /// Adds plans that were not built, because the sums of their files are not known.
+    pub fn add_unknown(&mut self, unknown: Vec<(Plan, PinError)>) {
+        let unknown = unknown.into_iter();
+        let failed = unknown.map(|(plan, error)| Failed::not_made(plan, error.into()));
+        self.failed.extend(failed);
+    }
 }
 
 /// An extension that was made.
@@ -223,8 +233,9 @@ impl Builder<'_> {
         let upstream = plan.assets.iter().zip(sources).map(|(asset, source)| Upstream {
             name: asset.name.clone(),
             version: plan.version.clone(),
-            url: asset.local.is_none().then(|| asset.origin.to_string()),
+            url: asset.local.is_none().then(|| asset.origin.identity()),
             sha256: source.sha256,
+            vouched: self.vouched(asset),
             license: plan.license.clone(),
         });
         let block_size = plan.packing.block_size;
@@ -249,13 +260,21 @@ impl Builder<'_> {
         })
     }
 
-    /// The direct dependencies of any extension: of the recipe in this channel.
+    /// Who says that a file's sum is upstream's.
+    fn vouched(&self, asset: &PlannedAsset) -> Option<String> {
+        let locked = self.lock.find(&asset.origin).filter(|_| !asset.is_unlocked());
+        locked.map(|file| file.source.clone())
+    }
+
+    /// The direct dependencies of any extension: of the recipe in its channel.
     pub(super) fn lookup(&self, name: &str) -> Vec<Dependency> {
         let recipe = name.strip_suffix(".tcz").and_then(|name| self.recipes.get(name));
-        let names = recipe
-            .map(|recipe| recipe.dependencies_in(&self.channel.name))
-            .unwrap_or_default();
+        let names = recipe.and_then(|recipe| {
+            let channel = self.choice.channel_of(recipe)?;
+            Some(recipe.dependencies_in(&channel.name))
+        });
         names
+            .unwrap_or_default()
             .iter()
             .filter_map(|name| Dependency::parse(name).ok())
             .collect()
@@ -267,12 +286,8 @@ impl Builder<'_> {
 pub fn wanted(plans: &[Plan], lock: &Lock) -> Result<Vec<Wanted>, BuildError> {
     let mut wanted = Vec::new();
     for plan in plans {
-        wanted.extend(lock.of_plan(plan)?.into_iter().flatten().map(|locked| Wanted {
-            name: locked.name.clone(),
-            origin: locked.url.clone(),
-            size: locked.size,
-            sha256: locked.sha256,
-        }));
+        let locked = plan.assets.iter().zip(lock.of_plan(plan)?);
+        wanted.extend(locked.filter_map(|(asset, locked)| Some(locked?.wanted_from(&asset.origin))));
     }
     Ok(wanted)
 }

@@ -108,17 +108,18 @@ pub(crate) enum Command {
 /// What is made from what: shared by `build`, `fetch` and `update`.
 #[derive(Debug, Args)]
 pub(crate) struct Selection {
-    /// The recipes; without one, all that the channel has
+    /// The recipes; without one, all that the channels have
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
-    /// The channel that releases are taken from
+    /// The channel that releases are taken from; of several, the first that has one. NAME=CHANNEL is for
+    /// one recipe alone [default: current]
     #[arg(
-        long,
-        value_name = "CHANNEL",
-        default_value = "current",
-        env = "TCFORGE_CHANNEL"
+        long = "channel",
+        value_name = "[NAME=]CHANNEL",
+        env = "TCFORGE_CHANNEL",
+        value_delimiter = ','
     )]
-    pub(crate) channel: String,
+    pub(crate) channels: Vec<String>,
 }
 
 /// How files are fetched.
@@ -132,6 +133,7 @@ pub(crate) struct Network {
         long = "mirror",
         value_name = "URL",
         env = "TCFORGE_MIRROR",
+        hide_env_values = true,
         value_delimiter = ','
     )]
     pub(crate) mirrors: Vec<String>,
@@ -221,10 +223,11 @@ pub(crate) struct IsoArgs {
     /// Where built extensions are, and where the image goes
     #[arg(long, short, value_name = "DIR", default_value = "out", value_hint = ValueHint::DirPath)]
     pub(crate) out: PathBuf,
-    /// The channels that extensions come from, the first that has one [default: the appliance's]
+    /// The channel that extensions come from; of several, the first that has one. NAME=CHANNEL is for one
+    /// recipe alone [default: the appliance's]
     #[arg(
         long = "channel",
-        value_name = "CHANNEL",
+        value_name = "[NAME=]CHANNEL",
         env = "TCFORGE_CHANNEL",
         value_delimiter = ','
     )]

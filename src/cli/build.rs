@@ -10,39 +10,46 @@ use serde::Serialize;
 use tcforge::audit::Finding;
 use tcforge::build::{Builder, Built, Failed, Outcome};
 use tcforge::project::Project;
-use tcforge::recipe::Plan;
+use tcforge::recipe::{Lock, Plan};
 
 use super::args::BuildArgs;
 use super::failures::{self, Reason};
+use super::selection::FileRow;
 use super::terminal::{Terminal, count, human_size};
 use super::{audit_table, selection, source_date_epoch};
 
 pub(crate) fn run(args: &BuildArgs, project: &Project, terminal: &Terminal) -> super::Outcome {
-    let selected = selection::load(&args.selection, &args.files, project)?;
     let fetcher = selection::fetcher(&args.network, project)?;
+    let selected = selection::load(&args.selection, &args.files, project, &fetcher, terminal)?;
     let builder = Builder {
         project,
         recipes: &selected.recipes,
-        channel: &selected.channel,
+        choice: &selected.choice,
         lock: &selected.lock,
         fetcher: &fetcher,
         time: source_date_epoch()?,
         publish_with_errors: args.force,
         progress: terminal,
     };
-    let outcome = builder.build(selected.plans, &args.out)?;
+    let mut outcome = builder.build(selected.plans, &args.out)?;
+    outcome.add_unknown(selected.unknown);
     if terminal.json {
-        let built = outcome.built.iter().map(|built| Row::of_built(built, true));
-        let rows: Vec<_> = built.chain(outcome.failed.iter().map(Row::of_failed)).collect();
+        let built = outcome.built.iter();
+        let built = built.map(|built| Row::of_built(built, true, &selected.lock));
+        let failed = outcome.failed.iter();
+        let failed = failed.map(|failed| Row::of_failed(failed, &selected.lock));
+        let rows: Vec<_> = built.chain(failed).collect();
         terminal.print_json(&rows).into_diagnostic()?;
     } else {
         print_table(&outcome, terminal).into_diagnostic()?;
     }
-    finish(outcome, &args.out, terminal)
+    finish(outcome, &selected.lock, &args.out, terminal)
 }
 
-fn finish(outcome: Outcome, out: &Path, terminal: &Terminal) -> super::Outcome {
+fn finish(outcome: Outcome, lock: &Lock, out: &Path, terminal: &Terminal) -> super::Outcome {
     let Outcome { built, mut failed } = outcome;
+    let seen = built.iter().flat_map(|one| lock.first_seen(&one.plan));
+    selection::say_first_seen(seen, terminal);
     for one in &built {
         let name = &one.extension.file_name;
         if !terminal.json {
@@ -116,6 +123,7 @@ struct MadeRow<'a> {
     content_size: u64,
     size: u64,
     sha256: String,
+    upstream: Vec<FileRow<'a>>,
     seconds: f64,
     findings: &'a [Finding],
 }
@@ -134,12 +142,15 @@ impl<'a> Row<'a> {
         }
     }
 
-    fn of_built(built: &'a Built, written: bool) -> Self {
+    fn of_built(built: &'a Built, written: bool, lock: &'a Lock) -> Self {
+        let assets = built.plan.assets.iter().filter(|asset| !asset.is_unlocked());
+        let locked = assets.filter_map(|asset| lock.find(&asset.origin));
         let made = MadeRow {
             files: built.extension.files,
             content_size: built.extension.content_size,
             size: built.extension.sums.length,
             sha256: built.extension.sums.sha256.to_string(),
+            upstream: locked.map(FileRow::new).collect(),
             seconds: built.time.as_secs_f64(),
             findings: &built.report.findings,
         };
@@ -150,10 +161,10 @@ impl<'a> Row<'a> {
         }
     }
 
-    fn of_failed(failed: &'a Failed) -> Self {
+    fn of_failed(failed: &'a Failed, lock: &'a Lock) -> Self {
         let row = match failed {
             Failed::NotMade { plan, .. } => Self::new(plan, FAILED_RESULT),
-            Failed::KeptBack(built) => Self::of_built(built, false),
+            Failed::KeptBack(built) => Self::of_built(built, false, lock),
         };
         Self {
             reasons: failures::reasons(failed),

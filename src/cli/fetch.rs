@@ -13,8 +13,8 @@ use super::terminal::{Terminal, count, human_size};
 use super::{Outcome, selection};
 
 pub(crate) fn run(args: &FetchArgs, project: &Project, terminal: &Terminal) -> Outcome {
-    let selected = selection::load(&args.selection, &[], project)?;
     let fetcher = selection::fetcher(&args.network, project)?;
+    let selected = selection::load(&args.selection, &[], project, &fetcher, terminal)?;
     let wanted = selection::wanted(&selected)?;
     let cached = fetcher.fetch_all(&wanted, terminal)?;
     record_sizes(&wanted, &cached, project, terminal);
@@ -25,14 +25,23 @@ pub(crate) fn run(args: &FetchArgs, project: &Project, terminal: &Terminal) -> O
             .zip(&cached)
             .map(|(wanted, cached)| Row {
                 name: &wanted.name,
-                url: wanted.origin.to_string(),
+                url: wanted.origin.identity(),
                 size: cached.size,
                 sha256: cached.sha256.to_string(),
+                source: selected
+                    .lock
+                    .find(&wanted.origin)
+                    .map(|file| file.source.as_str()),
                 path: cached.path.display().to_string(),
             })
             .collect();
         terminal.print_json(&rows).into_diagnostic()?;
     }
+    let seen = selected
+        .plans
+        .iter()
+        .flat_map(|plan| selected.lock.first_seen(plan));
+    selection::say_first_seen(seen, terminal);
     terminal.status(
         "Fetched",
         format!(
@@ -42,6 +51,9 @@ pub(crate) fn run(args: &FetchArgs, project: &Project, terminal: &Terminal) -> O
             fetcher.cache().root().display()
         ),
     );
+    if let Some((_, error)) = selected.unknown.into_iter().next() {
+        return Err(error.into());
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -86,5 +98,6 @@ struct Row<'a> {
     url: String,
     size: u64,
     sha256: String,
+    source: Option<&'a str>,
     path: String,
 }

@@ -18,11 +18,13 @@ use tcforge::image::supply::{Supplied, Supply, SupplyError};
 use tcforge::image::{self, Made};
 use tcforge::kernel::build::Record;
 use tcforge::project::Project;
-use tcforge::recipe::{Channel, Lock, Recipes};
+use tcforge::recipe::Recipes;
 use tcforge::scratch::Scratch;
+use tcforge::seen::Locks;
 use tcforge::tcz::side::Dependency;
 
 use super::args::IsoArgs;
+use super::selection::FileRow;
 use super::terminal::{Terminal, count, human_size};
 use super::{Outcome, audit_table, failures, selection, source_date_epoch};
 
@@ -78,19 +80,13 @@ fn build_missing(
     time: Option<u32>,
     terminal: &Terminal,
 ) -> miette::Result<Supplied> {
-    let names = match args.channels.as_slice() {
-        [] => &appliance.channels,
-        given => given,
-    };
-    let channels = names
-        .iter()
-        .map(|name| Channel::load(project, name))
-        .collect::<Result<Vec<_>, _>>()?;
+    let recipes = Recipes::load(project)?;
+    let choice = selection::choice(&args.channels, project, &recipes, &appliance.channels)?;
     let supply = Supply {
         project,
-        recipes: &Recipes::load(project)?,
-        channels: &channels,
-        lock: &Lock::load(project)?,
+        recipes: &recipes,
+        choice: &choice,
+        locks: &Locks::of_user(project),
         files: &selection::overrides(&args.files)?,
         fetcher,
         time,
@@ -113,6 +109,7 @@ fn build_missing(
             format!("{}: {}", count(built.len(), "extension"), built.join(", ")),
         );
     }
+    selection::say_first_seen(&supplied.seen, terminal);
     for name in &supplied.unlocked {
         terminal.warning(selection::unlocked(name));
     }
@@ -244,6 +241,7 @@ struct Row<'a> {
     unlocked: &'a [String],
     /// What may fail on the box.
     concerns: &'a [Concern],
+    first_seen: Vec<FileRow<'a>>,
     seconds: f64,
 }
 
@@ -280,6 +278,7 @@ impl<'a> Row<'a> {
             built: &supplied.built,
             unlocked: &supplied.unlocked,
             concerns: &made.concerns,
+            first_seen: supplied.seen.iter().map(FileRow::new).collect(),
             seconds: start.elapsed().as_secs_f64(),
         }
     }

@@ -1,41 +1,87 @@
-//! What `build`, `fetch` and `update` work on: recipes of a channel, the lock,
+//! What `build`, `fetch` and `update` work on: recipes of channels, the lock,
 //! and the way to the network.
 
+use serde::Serialize;
 use tcforge::build;
-use tcforge::fetch::{Cache, FetchOptions, Fetcher, Mirror, Network};
+use tcforge::fetch::{Cache, FetchOptions, Fetcher, Mirror, Network, Wanted};
 use tcforge::project::Project;
-use tcforge::recipe::{self, Channel, Lock, Override, OverrideError, Plan, Recipes};
+use tcforge::recipe::{self, ChannelNames, Choice, Lock, LockedFile, Override, OverrideError, Plan, Recipes};
+use tcforge::seen::{Locks, PinError, Pinned};
 
 use super::args;
+use super::terminal::Terminal;
 
 /// The recipes that were asked for, and what is needed to build them.
 pub(crate) struct Selected {
     pub(crate) recipes: Recipes,
-    pub(crate) channel: Channel,
+    pub(crate) choice: Choice,
     pub(crate) lock: Lock,
     pub(crate) plans: Vec<Plan>,
+    /// Those of which a sum could not be had, and why.
+    pub(crate) unknown: Vec<(Plan, PinError)>,
 }
 
+/// `fetcher` is for sums that are not known yet and that upstream has a list of.
 pub(crate) fn load(
     selection: &args::Selection,
     files: &[String],
     project: &Project,
+    fetcher: &Fetcher,
+    terminal: &Terminal,
 ) -> miette::Result<Selected> {
     let recipes = Recipes::load(project)?;
-    let channel = Channel::load(project, &selection.channel)?;
-    let chosen = recipes.choose(project, &channel.name, &selection.names)?;
+    let choice = choice(&selection.channels, project, &recipes, &ChannelNames::default())?;
+    let chosen = recipes.choose(&choice, &selection.names)?.into_iter();
     let mut plans = chosen
-        .into_iter()
-        .map(|recipe| recipe.plan(&channel))
+        .map(|recipe| choice.plan(recipe))
         .collect::<Result<Vec<_>, _>>()?;
     recipe::apply_overrides(&mut plans, &overrides(files)?)?;
-    let lock = Lock::load(project)?;
+    let Pinned { lock, plans, unknown } = Locks::of_user(project).pin(plans, fetcher, terminal)?;
     Ok(Selected {
         recipes,
-        channel,
+        choice,
         lock,
         plans,
+        unknown,
     })
+}
+
+/// Which channels recipes come from: as `--channel` says, and else as `default` does.
+pub(crate) fn choice(
+    said: &[String],
+    project: &Project,
+    recipes: &Recipes,
+    default: &ChannelNames,
+) -> miette::Result<Choice> {
+    let names = ChannelNames::parse(said)?.or(default);
+    Ok(Choice::load(project, recipes, &names)?)
+}
+
+/// An upstream file and who vouches for its sum, for scripts.
+#[derive(Serialize)]
+pub(crate) struct FileRow<'a> {
+    name: &'a str,
+    url: String,
+    sha256: String,
+    source: &'a str,
+}
+
+impl<'a> FileRow<'a> {
+    pub(crate) fn new(file: &'a LockedFile) -> Self {
+        Self {
+            name: &file.name,
+            url: file.url.identity(),
+            sha256: file.sha256.to_string(),
+            source: &file.source,
+        }
+    }
+}
+
+/// Tells of the files whose sums only upstream itself publishes.
+pub(crate) fn say_first_seen<'a>(files: impl IntoIterator<Item = &'a LockedFile>, terminal: &Terminal) {
+    for file in files {
+        terminal.status("Trusted", format!("{}: {}", file.name, file.source));
+    }
 }
 
 /// The values of `--file ASSET=PATH`.
@@ -72,6 +118,6 @@ pub(crate) fn fetcher(network: &args::Network, project: &Project) -> miette::Res
 }
 
 /// What has to be fetched for the selected recipes.
-pub(crate) fn wanted(selected: &Selected) -> miette::Result<Vec<tcforge::fetch::Wanted>> {
+pub(crate) fn wanted(selected: &Selected) -> miette::Result<Vec<Wanted>> {
     Ok(build::wanted(&selected.plans, &selected.lock)?)
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tcforge::pins::Repinner;
 use tcforge::project::Project;
 use tcforge::recipe::update::Change;
-use tcforge::recipe::{Channel, Channels, Lock, Recipes};
+use tcforge::recipe::{ChannelNames, Channels, Lock, Recipes};
 use tcforge::update::Updater;
 
 use super::args::UpdateArgs;
@@ -39,16 +39,17 @@ pub(crate) fn run(args: &UpdateArgs, project: &Project, terminal: &Terminal) -> 
         changes = repinner.repin(&mut lock, !args.dry_run)?;
         changes.iter().for_each(|change| say(change, args, terminal));
     } else {
-        let channel = Channel::load(project, &args.selection.channel)?;
-        let updater = Updater {
-            project,
-            recipes: &recipes,
-            channels: &channels,
-            channel: &channel,
-            fetcher: &fetcher,
-            progress: terminal,
-        };
-        for recipe in recipes.choose(project, &channel.name, &args.selection.names)? {
+        let said = &args.selection.channels;
+        let choice = selection::choice(said, project, &recipes, &ChannelNames::default())?;
+        for recipe in recipes.choose(&choice, &args.selection.names)? {
+            let updater = Updater {
+                project,
+                recipes: &recipes,
+                channels: &channels,
+                channel: choice.channel_for(recipe)?,
+                fetcher: &fetcher,
+                progress: terminal,
+            };
             let change = updater.update(recipe, &mut lock, !args.dry_run)?;
             say(&change, args, terminal);
             changes.push(change);

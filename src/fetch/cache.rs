@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use super::FetchError;
 use super::mirror::entry_path;
 use crate::digest::Sha256;
+use crate::user_folder::{set, user_folder};
 use crate::{flock, plain};
 
 /// A folder that keeps fetched files. Several processes may share it.
@@ -95,13 +96,9 @@ impl Cache {
 
     /// `$TCFORGE_CACHE`, or `$XDG_CACHE_HOME/tcforge`, or `~/.cache/tcforge`.
     pub fn from_environment() -> Result<Self, FetchError> {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        // The base directory specification has relative values ignored.
-        let absolute = |name| set(name).map(PathBuf::from).filter(|path| path.is_absolute());
         set("TCFORGE_CACHE")
             .map(PathBuf::from)
-            .or_else(|| Some(absolute("XDG_CACHE_HOME")?.join("tcforge")))
-            .or_else(|| Some(absolute("HOME")?.join(".cache/tcforge")))
+            .or_else(|| user_folder("XDG_CACHE_HOME", ".cache"))
             .map(Self::at)
             .ok_or(FetchError::NoCache)
     }

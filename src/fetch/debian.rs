@@ -17,9 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use reqwest::Url;
-
 use super::FetchError;
+use super::apt_login::{Login, LoginFile};
 use super::apt_route;
 use super::apt_sources::{Stanza, find_entry, stanzas, with_suite};
 use super::cache::{Cache, Expected, Part};
@@ -30,6 +29,7 @@ use crate::digest::Sha256;
 use crate::progress::{Progress, Task};
 use crate::project::write_atomically;
 use crate::scratch::Scratch;
+use crate::url::{WebUrl, masked};
 use crate::{flock, plain};
 
 /// Debian packages, in the private states of one cache.
@@ -53,8 +53,9 @@ pub(super) struct Found {
     /// What the signed index says of it.
     pub(super) expected: Expected,
     /// Where it is, and how apt would go there.
-    pub(super) web: Option<(Url, Route)>,
+    pub(super) web: Option<(WebUrl, Route)>,
     state: State,
+    login: Option<Login>,
 }
 
 /// A private state of apt.
@@ -67,7 +68,9 @@ struct State {
 
 /// A machine's source entry that is for Debian.
 struct Source {
+    /// Without a login.
     uri: String,
+    login: Option<Login>,
     entry: Stanza,
 }
 
@@ -97,7 +100,11 @@ impl Debian {
             }
         };
         check_listed(package, &listed, expected)?;
-        found(state, listed, package)
+        let login = match state.wants_login() {
+            true => self.machine_source(package)?.login,
+            false => None,
+        };
+        found(state, listed, login, package)
     }
 
     /// Finds it in new lists, or nothing if these were new already.
@@ -132,10 +139,16 @@ impl Debian {
         State::open(folder, &self.network)
     }
 
-    fn write_sources(&self, path: &Path, package: &DebianPackage) -> Result<(), FetchError> {
-        let source = self.machine_source(package)?;
-        let text = with_suite(&source.entry, &source.uri, package.suite(), package.arch());
-        write_atomically(path, text.as_bytes()).map_err(FetchError::io("write", path))
+    /// Writes the state's source file; its login, which is not in that, is given back.
+    fn write_sources(&self, state: &State, package: &DebianPackage) -> Result<Option<Login>, FetchError> {
+        let Source { uri, login, entry } = self.machine_source(package)?;
+        let mut text = with_suite(&entry, &uri, package.suite(), package.arch());
+        if login.is_some() {
+            text = format!("{WANTS_LOGIN}\n{text}");
+        }
+        let path = state.sources();
+        write_atomically(&path, text.as_bytes()).map_err(FetchError::io("write", path))?;
+        Ok(login)
     }
 
     /// The machine's entry for the archive that has the package's suite.
@@ -189,7 +202,8 @@ impl Debian {
                 let Some(entry) = find_entry(file, &text, &uri, suite) else {
                     continue;
                 };
-                let source = Source { uri, entry };
+                let (uri, login) = Login::split(&uri);
+                let source = Source { uri, login, entry };
                 // An entry for this very suite may be there because others' mirror lacks it.
                 if suite == package.suite() {
                     return Ok(Some(source));
@@ -219,18 +233,18 @@ impl Debian {
         ));
         state.lock.lock().map_err(FetchError::io("lock", &state.folder))?;
         // The machine's mirror may have changed since.
-        let updated = self
-            .write_sources(&state.folder.join("debian.sources"), package)
-            .and_then(|()| {
-                // Otherwise apt calls it a success when it has old lists.
-                let mut command = state.apt_get(package);
-                command.args(["-o", "APT::Update::Error-Mode=any", "update"]);
-                run(
-                    &mut command,
-                    &format!("read the index of {}", package.suite()),
-                    package,
-                )
-            });
+        let updated = self.write_sources(state, package).and_then(|login| {
+            let login = login_file(login.as_ref(), state, package)?;
+            let mut command = state.apt_get(package);
+            command.args(login.iter().flat_map(|file| ["-o".to_owned(), file.option()]));
+            // Otherwise apt calls it a success when it has old lists.
+            command.args(["-o", "APT::Update::Error-Mode=any", "update"]);
+            run(
+                &mut command,
+                &format!("read the index of {}", package.suite()),
+                package,
+            )
+        });
         state
             .lock
             .unlock()
@@ -278,7 +292,12 @@ impl Debian {
 
 /// Where a package's file is: on a web server, unless only apt can get it, from
 /// another kind of place or with a login or certificates of its own.
-fn found(state: State, listed: Listed, package: &DebianPackage) -> Result<Found, FetchError> {
+fn found(
+    state: State,
+    listed: Listed,
+    login: Option<Login>,
+    package: &DebianPackage,
+) -> Result<Found, FetchError> {
     let expected = Expected {
         sum: Some(listed.sum),
         size: Some(listed.size),
@@ -296,12 +315,21 @@ fn found(state: State, listed: Listed, package: &DebianPackage) -> Result<Found,
     let web = match url {
         Some(url) if !has_logins(&state, package)? => {
             let no_proxy = std::env::var("no_proxy").ok();
-            let route = apt_route::route(&settings(&state, package)?, &url, no_proxy);
+            let route = apt_route::route(&settings(&state, package)?, url.with_secrets(), no_proxy);
+            let url = match &login {
+                Some(login) => url.changed(|url| login.put_into(url)),
+                None => url,
+            };
             route.map(|route| (url, route))
         }
         _ => None,
     };
-    Ok(Found { expected, web, state })
+    Ok(Found {
+        expected,
+        web,
+        state,
+        login,
+    })
 }
 
 /// apt's settings, a line each.
@@ -313,8 +341,35 @@ fn settings(state: &State, package: &DebianPackage) -> Result<String, FetchError
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Whether apt has logins for servers (apt_auth.conf(5)).
+/// Whether apt has logins for servers of its own.
 fn has_logins(state: &State, package: &DebianPackage) -> Result<bool, FetchError> {
+    let (file, folder) = login_places(state, package)?;
+    let entries = folder.and_then(|folder| fs::read_dir(folder).ok());
+    Ok(file.is_some_and(|file| file.exists()) || entries.is_some_and(|mut entries| entries.next().is_some()))
+}
+
+/// The file for apt with the login of a source, if that has one.
+fn login_file(
+    login: Option<&Login>,
+    state: &State,
+    package: &DebianPackage,
+) -> Result<Option<LoginFile>, FetchError> {
+    let Some(login) = login else { return Ok(None) };
+    let machines = login_places(state, package)?
+        .0
+        .and_then(|file| fs::read(file).ok());
+    let file = login.file(&machines.unwrap_or_default());
+    file.map(Some).map_err(|error| FetchError::Apt {
+        action: "read the index of its source".to_owned(),
+        said: error.to_string(),
+    })
+}
+
+/// Where apt has logins for servers (apt_auth.conf(5)): a file, and a folder of them.
+fn login_places(
+    state: &State,
+    package: &DebianPackage,
+) -> Result<(Option<PathBuf>, Option<PathBuf>), FetchError> {
     let mut command = Command::new("apt-config");
     command.args(&state.options);
     command.args([
@@ -328,9 +383,7 @@ fn has_logins(state: &State, package: &DebianPackage) -> Result<bool, FetchError
     let said = String::from_utf8_lossy(&output.stdout);
     // FILE='…', FOLDER='…'
     let mut paths = said.split('\'').skip(1).step_by(2);
-    let file = paths.next().is_some_and(|file| Path::new(file).exists());
-    let folder = paths.next().and_then(|folder| fs::read_dir(folder).ok());
-    Ok(file || folder.is_some_and(|mut folder| folder.next().is_some()))
+    Ok((paths.next().map(PathBuf::from), paths.next().map(PathBuf::from)))
 }
 
 impl Found {
@@ -341,10 +394,17 @@ impl Found {
         part: &mut Part,
         task: &dyn Task,
     ) -> Result<(), FetchError> {
-        let Self { state, expected, .. } = self;
+        let Self {
+            state,
+            expected,
+            login,
+            ..
+        } = self;
+        let login = login_file(login.as_ref(), state, package)?;
         let _shared = state.share()?;
         let scratch = Scratch::in_dir(&state.folder).map_err(FetchError::io("make", &state.folder))?;
         let mut command = state.apt_get(package);
+        command.args(login.iter().flat_map(|file| ["-o".to_owned(), file.option()]));
         command.args([
             "-o",
             "APT::Status-Fd=1",
@@ -408,7 +468,19 @@ const CONFIG: &str = "\
 Acquire::Languages { \"none\"; };
 ";
 
+/// What a source file begins with whose login is not in it.
+const WANTS_LOGIN: &str = "# with the login of the machine's entry";
+
 impl State {
+    fn sources(&self) -> PathBuf {
+        self.folder.join("debian.sources")
+    }
+
+    /// Whether its source is one with a login.
+    fn wants_login(&self) -> bool {
+        fs::read_to_string(self.sources()).is_ok_and(|text| text.starts_with(WANTS_LOGIN))
+    }
+
     fn open(folder: PathBuf, network: &Network) -> Result<Self, FetchError> {
         let make = || -> std::io::Result<File> {
             fs::create_dir_all(folder.join("lists/partial"))?;
@@ -446,7 +518,7 @@ impl State {
     /// The options for the one suite and architecture of a package.
     fn for_package(&self, package: &DebianPackage) -> Vec<String> {
         [
-            format!("Dir::Etc::sourcelist={}/debian.sources", self.folder.display()),
+            format!("Dir::Etc::sourcelist={}", self.sources().display()),
             "Dir::Etc::sourceparts=-".to_owned(),
             format!("APT::Architecture={}", package.arch()),
             format!("APT::Architectures::={}", package.arch()),
@@ -567,9 +639,9 @@ fn refused(action: &str, stderr: &[u8]) -> FetchError {
         .collect();
     FetchError::Apt {
         action: action.to_owned(),
-        said: match errors.is_empty() {
+        said: masked(&match errors.is_empty() {
             true => stderr.trim().to_owned(),
             false => errors.join("; "),
-        },
+        }),
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::origin::{Origin, ParseOriginError};
 use crate::digest::Sha256;
+use crate::project::Misread;
 
 /// Why a file was not had. URLs are shown without user, password and query.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -42,7 +43,7 @@ pub enum FetchError {
         /// Which file.
         file: String,
         /// What is wrong, and where.
-        error: Box<toml::de::Error>,
+        error: Misread,
     },
     /// The settings could not be read.
     #[error(transparent)]
@@ -67,7 +68,7 @@ pub enum FetchError {
     /// The bytes are not those that were asked for.
     #[error("`{from}` is not the file that was asked for: its sha256 is {found}, not {wanted}{}", other_size(*size, *wanted_size))]
     #[diagnostic(help(
-        "upstream replaced the file, or somebody changed it on the way: find out which; to take the new one, remove the old entry from tcforge.lock and run `tcforge update`"
+        "upstream replaced the file, or somebody changed it on the way: find out which; to take the new one, remove the old entry from tcforge.lock and run `tcforge update`; without a project, from ~/.local/state/tcforge/tcforge.lock, and run this again"
     ))]
     WrongSum {
         /// Where they came from.
@@ -80,6 +81,46 @@ pub enum FetchError {
         size: u64,
         /// How many the lock says.
         wanted_size: Option<u64>,
+    },
+    /// The file is not the one that upstream's list tells of.
+    #[error("`{from}` is not the file that `{list}` tells of: its sha256 is {found}, not {listed}")]
+    #[diagnostic(help(
+        "upstream may be in the middle of a release, then try again later; or somebody changed one of the two: ask \
+         upstream. Nothing was recorded"
+    ))]
+    NotAsListed {
+        /// Where it came from.
+        from: String,
+        /// Where the list is.
+        list: String,
+        /// The sum in the list.
+        listed: Sha256,
+        /// The file's.
+        found: Sha256,
+    },
+    /// Upstream's list does not tell the sum of the file.
+    #[error("`{list}` tells no sum of `{name}`: {why}")]
+    #[diagnostic(help(
+        "look at it in a browser, and correct `sum` in the recipe; `--file {name}=PATH` takes a file of yours without a sum"
+    ))]
+    NoSum {
+        /// Where the list is.
+        list: String,
+        /// The file.
+        name: String,
+        /// What is wrong with the list.
+        why: String,
+    },
+    /// Upstream's list was not asked yet, and the network is not to be used.
+    #[error("the sum of `{name}` is not known here yet, and this is offline: it is in `{list}`")]
+    #[diagnostic(help(
+        "run `tcforge fetch` on a machine with network, and copy its cache here, and the lock that it names"
+    ))]
+    OfflineList {
+        /// The file.
+        name: String,
+        /// Where the list is.
+        list: String,
     },
     /// The file has the sum that the lock says, and another size.
     #[error("`{from}` has {found} bytes, not {wanted}, and the right sha256")]
@@ -95,7 +136,7 @@ pub enum FetchError {
     /// More bytes come than a file may have.
     #[error("`{from}` is larger than {limit} bytes")]
     #[diagnostic(help(
-        "the limit is largest-file or largest-index in recipes/network.toml, or a little more than twice the lock's size"
+        "the limit is largest-file, largest-index or largest-list in recipes/network.toml, or a little more than twice the lock's size"
     ))]
     TooLarge {
         /// Where it is.

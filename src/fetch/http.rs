@@ -15,15 +15,15 @@ use reqwest::header::{
     LAST_MODIFIED, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use reqwest::redirect::{Action, Attempt, Policy};
-use reqwest::{StatusCode, Url, Version};
+use reqwest::{StatusCode, Version};
 
 use super::FetchError;
 use super::cache::{Expected, Part};
 use super::network::Network;
-use super::origin::shown;
 use super::route::{Access, Route};
 use crate::digest::Sha256;
 use crate::progress::{Progress, Task};
+use crate::url::{WebUrl, masked};
 
 /// How the program calls itself.
 const USER_AGENT: &str = concat!("tcforge/", env!("CARGO_PKG_VERSION"));
@@ -36,7 +36,7 @@ pub(super) struct Http {
 
 /// A file to download.
 pub(super) struct Job<'a> {
-    pub(super) url: &'a Url,
+    pub(super) url: &'a WebUrl,
     pub(super) access: &'a Access,
     /// What the notes call it.
     pub(super) name: &'a str,
@@ -81,8 +81,8 @@ fn passing(error: FetchError) -> Failure {
 enum RefusedRedirect {
     #[error("too many redirects")]
     TooMany,
-    #[error("redirected to `{}`", shown(.0))]
-    Downgrade(Url),
+    #[error("redirected to `{0}`")]
+    Downgrade(WebUrl),
 }
 
 impl Http {
@@ -108,18 +108,18 @@ impl Http {
         Ok(resumed)
     }
 
-    /// Reads a small document whole.
+    /// Reads a document of at most `limit` bytes whole.
     pub(super) fn read(
         &self,
-        url: &Url,
+        url: &WebUrl,
         access: &Access,
         accept: &'static str,
+        limit: u64,
         progress: &dyn Progress,
     ) -> Result<Vec<u8>, FetchError> {
         let mut body = Vec::new();
-        let limit = self.network.largest_index;
         let attempts = self.network.attempts.get();
-        self.retrying(&shown(url), attempts, progress, &mut || {
+        self.retrying(&url.to_string(), attempts, progress, &mut || {
             body.clear();
             let mut response = self.send(url, self.request(url, access)?.header(ACCEPT, accept))?;
             if response.status() != StatusCode::OK {
@@ -133,15 +133,15 @@ impl Http {
         Ok(body)
     }
 
-    fn request(&self, url: &Url, access: &Access) -> Result<RequestBuilder, FetchError> {
-        let request = self.client(url, &access.route)?.get(url.clone());
+    fn request(&self, url: &WebUrl, access: &Access) -> Result<RequestBuilder, FetchError> {
+        let request = self.client(url, &access.route)?.get(url.with_secrets().clone());
         Ok(match &access.authorization {
             Some(login) => request.header(AUTHORIZATION, login),
             None => request,
         })
     }
 
-    fn client(&self, url: &Url, route: &Route) -> Result<Client, FetchError> {
+    fn client(&self, url: &WebUrl, route: &Route) -> Result<Client, FetchError> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(route) {
             return Ok(client.clone());
@@ -160,7 +160,7 @@ impl Http {
             .apply(builder)
             .and_then(ClientBuilder::build)
             .map_err(|error| FetchError::Request {
-                url: shown(url),
+                url: url.to_string(),
                 cause: causes(&error.without_url()),
             })?;
         clients.insert(route.clone(), client.clone());
@@ -225,7 +225,7 @@ impl Http {
         })?;
         match part.length() {
             got if got < least => Err(passing(FetchError::Cut {
-                url: shown(job.url),
+                url: job.url.to_string(),
                 got,
                 cause: format!("{least} bytes were expected"),
             })),
@@ -247,7 +247,7 @@ impl Http {
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
                 part.begin(None)?;
                 Err(passing(FetchError::WrongRange {
-                    url: shown(job.url),
+                    url: job.url.to_string(),
                     from,
                 }))
             }
@@ -255,7 +255,7 @@ impl Http {
         }
     }
 
-    fn send(&self, url: &Url, request: RequestBuilder) -> Result<Response, Failure> {
+    fn send(&self, url: &WebUrl, request: RequestBuilder) -> Result<Response, Failure> {
         let sent = request.header(ACCEPT_ENCODING, "identity").send();
         sent.map_err(|error| self.unanswered(url, error))
     }
@@ -263,7 +263,7 @@ impl Http {
     /// Hands the body on until it ends. `start`: bytes that were there before.
     fn receive(
         &self,
-        url: &Url,
+        url: &WebUrl,
         limit: u64,
         start: u64,
         response: &mut Response,
@@ -281,23 +281,26 @@ impl Http {
             got += n as u64;
             if got > limit {
                 return Err(FetchError::TooLarge {
-                    from: shown(url),
+                    from: url.to_string(),
                     limit,
                 }
                 .into());
             }
             take(&buffer[..n])?;
             if !pace.keeps_up(n) {
-                return Err(passing(FetchError::Stalled { url: shown(url), got }));
+                return Err(passing(FetchError::Stalled {
+                    url: url.to_string(),
+                    got,
+                }));
             }
         }
     }
 
     /// The failure behind an answer that is not the file.
-    fn refusal(&self, url: &Url, response: &Response) -> Failure {
+    fn refusal(&self, url: &WebUrl, response: &Response) -> Failure {
         let status = response.status();
         let error = FetchError::Status {
-            url: shown(url),
+            url: url.to_string(),
             status: status.as_u16(),
         };
         let again = match status {
@@ -308,7 +311,7 @@ impl Http {
         match retry_after(response.headers()) {
             _ if !again => error.into(),
             Some(wait) if wait > self.network.longest_wait => FetchError::Busy {
-                url: shown(url),
+                url: url.to_string(),
                 status: status.as_u16(),
                 seconds: wait.as_secs(),
             }
@@ -322,9 +325,9 @@ impl Http {
     }
 
     /// The failure behind a request that got no answer.
-    fn unanswered(&self, url: &Url, error: reqwest::Error) -> Failure {
+    fn unanswered(&self, url: &WebUrl, error: reqwest::Error) -> Failure {
         let error = error.without_url();
-        let (shown, cause) = (shown(url), causes(&error));
+        let (shown, cause) = (url.to_string(), causes(&error));
         if let Some(refused) = find_cause::<RefusedRedirect>(&error) {
             return match refused {
                 RefusedRedirect::TooMany => FetchError::RedirectLoop {
@@ -333,7 +336,7 @@ impl Http {
                 },
                 RefusedRedirect::Downgrade(to) => FetchError::Downgrade {
                     url: shown,
-                    to: super::origin::shown(to),
+                    to: to.to_string(),
                 },
             }
             .into();
@@ -362,7 +365,7 @@ impl Http {
 /// before. One of another size than the lock's is read nevertheless, because who looks
 /// into it wants its sum; one that is too large is refused.
 fn extent(job: &Job, start: u64, response: &Response) -> Result<RangeInclusive<u64>, Failure> {
-    let (from, limit) = (|| shown(job.url), job.expected.limit);
+    let (from, limit) = (|| job.url.to_string(), job.expected.limit);
     let ends_by_itself =
         response.version() == Version::HTTP_2 || response.headers().contains_key(TRANSFER_ENCODING);
     match response.content_length() {
@@ -389,7 +392,7 @@ fn redirect(attempt: Attempt, limit: usize) -> Action {
             .iter()
             .any(|previous| previous.scheme() == "https");
     if left_https {
-        let to = attempt.url().clone();
+        let to = WebUrl::new(attempt.url().clone());
         attempt.error(RefusedRedirect::Downgrade(to))
     } else if attempt.previous().len() > limit {
         attempt.error(RefusedRedirect::TooMany)
@@ -399,8 +402,8 @@ fn redirect(attempt: Attempt, limit: usize) -> Action {
 }
 
 /// The failure behind a body that did not come to its end.
-fn cut(url: &Url, got: u64, error: &io::Error) -> Failure {
-    let url = shown(url);
+fn cut(url: &WebUrl, got: u64, error: &io::Error) -> Failure {
+    let url = url.to_string();
     let timeout = find_cause::<reqwest::Error>(error).is_some_and(reqwest::Error::is_timeout);
     passing(match timeout {
         true => FetchError::Stalled { url, got },
@@ -457,18 +460,18 @@ fn random() -> f64 {
 
 /// What a part remembers of its server, to have the rest of the same file only:
 /// which URL, and the file's entity tag or date (RFC 9110 §13.1.5).
-fn mark(url: &Url, headers: &HeaderMap) -> Option<String> {
+fn mark(url: &WebUrl, headers: &HeaderMap) -> Option<String> {
     let text = |name: HeaderName| headers.get(name)?.to_str().ok();
     let strong = text(ETAG).filter(|tag| !tag.starts_with("W/"));
     let validator = strong.or_else(|| text(LAST_MODIFIED))?;
-    Some(format!("{}\n{validator}", Sha256::of(url.as_str().as_bytes())))
+    Some(format!("{}\n{validator}", Sha256::of(url.public().as_bytes())))
 }
 
 /// The validator in a mark, if that is of this URL. Bytes from another URL are
 /// continued without one: the sum over the whole decides.
-fn validator_in(mark: &str, url: &Url) -> Option<String> {
+fn validator_in(mark: &str, url: &WebUrl) -> Option<String> {
     let (of, validator) = mark.split_once('\n')?;
-    let same = of == Sha256::of(url.as_str().as_bytes()).to_string();
+    let same = of == Sha256::of(url.public().as_bytes()).to_string();
     let printable = !validator.is_empty() && validator.bytes().all(|b| (b' '..=b'~').contains(&b));
     (same && printable).then(|| validator.to_owned())
 }
@@ -509,19 +512,30 @@ fn find_cause<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Optio
     None
 }
 
-/// An error's whole chain in one line.
+/// An error's whole chain in one line, without the secrets of URLs in it.
 fn causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
+    let mut text = without_url(error);
     let mut next = error.source();
     while let Some(cause) = next {
-        let cause_text = cause.to_string();
+        let cause_text = without_url(cause);
         // Many repeat their cause in their own text.
         if !text.contains(&cause_text) {
             text = format!("{text}: {cause_text}");
         }
         next = cause.source();
     }
-    text
+    masked(&text)
+}
+
+/// An error's own text. That of a request or a proxy may end with its URL, whatever was
+/// meant to be one.
+fn without_url(error: &(dyn Error + 'static)) -> String {
+    let text = error.to_string();
+    let url = error.downcast_ref().and_then(reqwest::Error::url);
+    url.map_or_else(
+        || text.clone(),
+        |url| text.replace(&format!(" for url ({url})"), ""),
+    )
 }
 
 #[cfg(test)]
@@ -570,8 +584,8 @@ mod tests {
 
     #[test]
     fn a_mark_is_of_one_url_and_one_strong_validator() {
-        let url: Url = "https://example.org/a".parse().unwrap();
-        let other: Url = "https://example.org/b".parse().unwrap();
+        let url: WebUrl = "https://example.org/a".parse().unwrap();
+        let other: WebUrl = "https://example.org/b".parse().unwrap();
         let headers = |pairs: &[(HeaderName, &str)]| {
             let pairs = pairs
                 .iter()

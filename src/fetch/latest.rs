@@ -2,14 +2,15 @@
 
 use std::cmp::Ordering;
 
-use reqwest::Url;
 use serde::Deserialize;
 
-use super::origin::{DEFAULT_ARCH, DebianPackage, NpmPackage, parse_url, shown};
+use super::origin::{DEFAULT_ARCH, DebianPackage, NpmPackage, ParseOriginError};
 use super::route::Access;
+use super::sum_list::of_digest;
 use super::{FetchError, Fetcher};
 use crate::digest::Sha256;
 use crate::progress::Progress;
+use crate::url::WebUrl;
 
 /// Where releases are looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,12 +109,13 @@ impl Fetcher {
         for page in 1..=PAGES {
             let url = github_page(&self.http.network().github_api, repository, page)?;
             let access = Access::default();
+            let limit = self.http.network().largest_index;
             let body = self
                 .http
-                .read(&url, &access, "application/vnd.github+json", progress)?;
+                .read(&url, &access, "application/vnd.github+json", limit, progress)?;
             let releases: Vec<GithubRelease> =
                 serde_json::from_slice(&body).map_err(|error| FetchError::Index {
-                    url: shown(&url),
+                    url: url.to_string(),
                     cause: error.to_string(),
                 })?;
             let last = releases.len() < PAGE;
@@ -151,7 +153,7 @@ impl Fetcher {
     }
 }
 
-fn github_page(api: &Url, repository: &str, page: usize) -> Result<Url, FetchError> {
+fn github_page(api: &WebUrl, repository: &str, page: usize) -> Result<WebUrl, FetchError> {
     let plain = |part: &str| {
         !part.is_empty()
             && part
@@ -162,11 +164,14 @@ fn github_page(api: &Url, repository: &str, page: usize) -> Result<Url, FetchErr
     let well_formed = repository
         .split_once('/')
         .is_some_and(|(owner, name)| plain(owner) && plain(name));
-    let base = api.as_str().trim_end_matches('/');
-    let text = format!("{base}/repos/{repository}/releases?per_page={PAGE}&page={page}");
+    let page = |url: &mut reqwest::Url| {
+        let base = url.path().trim_end_matches('/');
+        url.set_path(&format!("{base}/repos/{repository}/releases"));
+        url.set_query(Some(&format!("per_page={PAGE}&page={page}")));
+    };
     match well_formed {
-        true => Ok(parse_url(&text)?),
-        false => Err(super::ParseOriginError {
+        true => Ok(api.changed(page)),
+        false => Err(ParseOriginError {
             text: repository.to_owned(),
             why: "a GitHub repository is `OWNER/NAME`".to_owned(),
         }
@@ -208,9 +213,8 @@ impl GithubRelease {
 
 impl GithubAsset {
     fn found(self) -> FoundFile {
-        let sum = self.digest.as_deref().and_then(|d| d.strip_prefix("sha256:"));
         FoundFile {
-            sha256: sum.and_then(|sum| sum.parse().ok()),
+            sha256: self.digest.as_deref().and_then(of_digest),
             name: self.name,
             url: self.browser_download_url,
             size: self.size,
@@ -380,10 +384,10 @@ mod tests {
 
     #[test]
     fn a_repository_stays_in_its_place() {
-        let api: Url = "https://api.example/".parse().unwrap();
+        let api: WebUrl = "https://api.example/".parse().unwrap();
         let url = github_page(&api, "moby/buildkit", 2).unwrap();
         assert_eq!(
-            url.as_str(),
+            url.with_secrets().as_str(),
             "https://api.example/repos/moby/buildkit/releases?per_page=100&page=2"
         );
         for wrong in ["moby", "/", "a/..", "../a", "a/b/c", "a/b?c", "a/b#"] {

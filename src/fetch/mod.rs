@@ -5,6 +5,7 @@
 //! from. For files whose sums are not known yet it has [`Fetcher::discover`], and
 //! for newer releases [`Fetcher::latest`].
 
+mod apt_login;
 mod apt_route;
 mod apt_sources;
 mod cache;
@@ -18,10 +19,9 @@ mod npm;
 mod npmrc;
 mod origin;
 mod route;
+mod sum_list;
 
 use std::collections::{BTreeMap, BTreeSet};
-
-use reqwest::Url;
 
 pub use cache::{Cache, Cached};
 pub use error::FetchError;
@@ -29,6 +29,7 @@ pub use latest::{Found, FoundFile, Upstream, Wish, compare};
 pub use mirror::{Mirror, ParseMirrorError};
 pub use network::Network;
 pub use origin::{DEFAULT_ARCH, DebianPackage, NpmPackage, Origin, ParseOriginError};
+pub use sum_list::ListFault;
 
 use cache::{Checked, Entry, EntryLock, Expected, Part};
 use debian::Debian;
@@ -39,6 +40,7 @@ use route::Access;
 use crate::digest::Sha256;
 use crate::pool;
 use crate::progress::{Progress, Task};
+use crate::url::WebUrl;
 
 /// How files are fetched.
 #[derive(Debug, Clone)]
@@ -84,9 +86,14 @@ pub enum Vouched {
     SignedIndex,
     /// The sum that the npm registry gives.
     NpmIntegrity(String),
+    /// The list that upstream publishes beside the file, and nobody else.
+    OwnList,
     /// Nobody: it was a file of this machine.
     LocalFile,
 }
+
+/// What the `source` of a lock's entry begins with whose sum only upstream publishes.
+pub const FIRST_SEEN: &str = "upstream's own list, first seen on";
 
 impl Vouched {
     /// What the lock says of a sum that was found out today.
@@ -96,6 +103,7 @@ impl Vouched {
             Self::FirstFetch => format!("first fetch by you over https, {today}; no other record of the sum"),
             Self::SignedIndex => format!("Debian's signed package index, {today}"),
             Self::NpmIntegrity(sum) => format!("npm registry, {sum}"),
+            Self::OwnList => format!("{FIRST_SEEN} {today}"),
             Self::LocalFile => format!("a file of yours, {today}"),
         }
     }
@@ -157,7 +165,13 @@ struct Errand<'a> {
 }
 
 impl Errand<'_> {
-    fn job<'a>(&'a self, url: &'a Url, access: &'a Access, expected: &'a Expected, attempts: u32) -> Job<'a> {
+    fn job<'a>(
+        &'a self,
+        url: &'a WebUrl,
+        access: &'a Access,
+        expected: &'a Expected,
+        attempts: u32,
+    ) -> Job<'a> {
         Job {
             url,
             access,
@@ -244,7 +258,7 @@ impl Fetcher {
         }
         let sources = self.sources(wanted);
         let offline = || FetchError::Offline {
-            missing: vec![format!("{} ({})", wanted.name, wanted.origin.shown())],
+            missing: vec![format!("{} ({})", wanted.name, wanted.origin.to_string())],
         };
         if sources.is_empty() {
             return Err(offline());
@@ -292,15 +306,17 @@ impl Fetcher {
             Origin::File(_) => {}
             _ if self.offline => {
                 return Err(FetchError::Offline {
-                    missing: vec![origin.shown()],
+                    missing: vec![origin.to_string()],
                 });
             }
-            Origin::Web(url) if url.scheme() == "http" && !is_loopback(url) => {
-                return Err(FetchError::PlainHttp { url: origin.shown() });
+            Origin::Web(url) if is_plain_http(url) => {
+                return Err(FetchError::PlainHttp {
+                    url: origin.to_string(),
+                });
             }
             _ => {}
         }
-        let key = format!("new-{}", Sha256::of(origin.to_string().as_bytes()));
+        let key = format!("new-{}", Sha256::of(origin.identity().as_bytes()));
         let lock = self.lock(&key, &name, progress)?;
         let errand = Errand {
             name: &name,
@@ -317,6 +333,70 @@ impl Fetcher {
         let attempts = self.http.network().attempts.get();
         let (cached, vouched) = self.fetch_from(origin, attempts, &errand)?;
         Ok(Discovered { cached, vouched })
+    }
+
+    /// Fetches a file whose sum is not known yet, but is in a list that upstream publishes,
+    /// and keeps it in the cache if it has that sum. The list comes from its own place and
+    /// never over plain http, except from this machine itself; the file from anywhere.
+    pub fn discover_listed(
+        &self,
+        name: &str,
+        origin: &Origin,
+        list: &WebUrl,
+        progress: &dyn Progress,
+    ) -> Result<Discovered, FetchError> {
+        if self.offline {
+            return Err(FetchError::OfflineList {
+                name: name.to_owned(),
+                list: list.to_string(),
+            });
+        }
+        if is_plain_http(list) {
+            return Err(FetchError::PlainHttp {
+                url: list.to_string(),
+            });
+        }
+        let sum = self.listed(name, origin, list, progress)?;
+        let wanted = Wanted {
+            name: name.to_owned(),
+            origin: origin.clone(),
+            size: None,
+            sha256: sum,
+        };
+        let cached = self.fetch(&wanted, progress).map_err(|error| match error {
+            FetchError::WrongSum { from, found, .. } => FetchError::NotAsListed {
+                from,
+                list: list.to_string(),
+                listed: sum,
+                found,
+            },
+            other => other,
+        })?;
+        let vouched = Vouched::OwnList;
+        Ok(Discovered { cached, vouched })
+    }
+
+    /// The sum that a list has of a file.
+    fn listed(
+        &self,
+        name: &str,
+        origin: &Origin,
+        list: &WebUrl,
+        progress: &dyn Progress,
+    ) -> Result<Sha256, FetchError> {
+        let no_sum = |why: String| FetchError::NoSum {
+            list: list.to_string(),
+            name: name.to_owned(),
+            why,
+        };
+        let limit = self.http.network().largest_list;
+        let body = match self.http.read(list, &Access::default(), "*/*", limit, progress) {
+            Err(FetchError::Status { status, .. }) if matches!(status, 404 | 410) => {
+                return Err(no_sum(format!("the server answers {status}")));
+            }
+            other => other?,
+        };
+        sum_list::sum_in(&body, &origin.file_name()).map_err(|fault| no_sum(fault.to_string()))
     }
 
     fn lock(&self, key: &str, name: &str, progress: &dyn Progress) -> Result<EntryLock, FetchError> {
@@ -405,7 +485,7 @@ impl Fetcher {
         errand: &Errand,
         part: &mut Part,
     ) -> Result<(Checked, Vouched), FetchError> {
-        let from = place.shown();
+        let from = place.to_string();
         let filled = self.fill(place, attempts, errand, part)?;
         match part.check(&filled.expected, &from) {
             Err(FetchError::WrongSum { .. } | FetchError::WrongSize { .. }) if filled.resumed => {
@@ -520,7 +600,7 @@ impl Fetcher {
                 break;
             }
             // A page, say, that a registry has to show. The next place does not go on from it.
-            downloaded = part.check(&errand.expected, &origin::shown(url)).and(downloaded);
+            downloaded = part.check(&errand.expected, &url.to_string()).and(downloaded);
             part.begin(None)?;
         }
         let Filled {
@@ -561,7 +641,7 @@ impl Fetcher {
 fn sized(cached: Cached, wanted: &Wanted) -> Result<Cached, FetchError> {
     match wanted.size {
         Some(size) if size != cached.size => Err(FetchError::WrongSize {
-            from: wanted.origin.shown(),
+            from: wanted.origin.to_string(),
             wanted: size,
             found: cached.size,
         }),
@@ -569,8 +649,12 @@ fn sized(cached: Cached, wanted: &Wanted) -> Result<Cached, FetchError> {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether others may read and change what comes from there: not if it is from this
+/// machine.
+fn is_plain_http(url: &WebUrl) -> bool {
+    let url = url.with_secrets();
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    let is_here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    url.scheme() == "http" && !is_here
 }

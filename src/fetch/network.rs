@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use reqwest::Url;
 use serde::{Deserialize, Deserializer};
 
 use super::FetchError;
 use super::mirror::Mirror;
-use super::origin::parse_url;
-use crate::project::Project;
+use crate::project::{Misread, Project};
+use crate::url::WebUrl;
 
 /// The name of the data file.
 const FILE: &str = "recipes/network.toml";
@@ -41,9 +40,10 @@ pub struct Network {
     pub largest_file: u64,
     /// Bytes: the largest index.
     pub largest_index: u64,
+    /// Bytes: the largest list of sums.
+    pub largest_list: u64,
     /// Where release lists of GitHub projects are asked for.
-    #[serde(deserialize_with = "url")]
-    pub github_api: Url,
+    pub github_api: WebUrl,
     /// Asked before each file's own origin.
     pub mirrors: Vec<Mirror>,
 }
@@ -68,7 +68,7 @@ impl Network {
         let text = project.read_text(FILE)?;
         toml::from_str(&text).map_err(|error| FetchError::Settings {
             file: project.display_name(FILE),
-            error: Box::new(error),
+            error: Misread::of_secret(&text, &error),
         })
     }
 }
@@ -76,11 +76,6 @@ impl Network {
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let seconds = f64::deserialize(deserializer)?;
     Duration::try_from_secs_f64(seconds).map_err(serde::de::Error::custom)
-}
-
-fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    parse_url(&text).map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use reqwest::Url;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha512};
@@ -19,9 +18,10 @@ use super::FetchError;
 use super::cache::Part;
 use super::http::Http;
 use super::npmrc::Npmrc;
-use super::origin::{NpmPackage, parse_url, shown};
+use super::origin::{NpmPackage, parse_url};
 use super::route::Access;
 use crate::progress::Progress;
+use crate::url::WebUrl;
 
 /// The machine's settings, read when they are first needed.
 #[derive(Default)]
@@ -55,7 +55,7 @@ struct Dist {
 /// Where a version's archive is, and its sha512.
 pub(super) struct Archive {
     /// Best first.
-    pub(super) places: Vec<(Url, Access)>,
+    pub(super) places: Vec<(WebUrl, Access)>,
     pub(super) integrity: Option<Integrity>,
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Integrity(String);
 /// A package's registry, and how to ask it.
 struct Registry {
     settings: Arc<Npmrc>,
-    url: Url,
+    url: WebUrl,
 }
 
 impl Npm {
@@ -80,7 +80,7 @@ impl Npm {
         let registry = self.registry(package.name(), progress)?;
         // The short document of one version. Some registries know only the long
         // one of all; that also tells which versions there are.
-        let url = document(&registry.url, package.name(), Some(package.version()))?;
+        let url = document(&registry.url, package.name(), Some(package.version()));
         let manifest = match registry.read::<Manifest>(http, &url, progress) {
             Err(FetchError::Status {
                 status: 400..=499, ..
@@ -151,19 +151,20 @@ impl Registry {
     }
 
     fn packument(&self, http: &Http, name: &str, progress: &dyn Progress) -> Result<Packument, FetchError> {
-        self.read(http, &document(&self.url, name, None)?, progress)
+        self.read(http, &document(&self.url, name, None), progress)
     }
 
     fn read<T: DeserializeOwned>(
         &self,
         http: &Http,
-        url: &Url,
+        url: &WebUrl,
         progress: &dyn Progress,
     ) -> Result<T, FetchError> {
         let access = self.settings.access(url, &self.url)?;
-        let body = http.read(url, &access, "application/json", progress)?;
+        let limit = http.network().largest_index;
+        let body = http.read(url, &access, "application/json", limit, progress)?;
         serde_json::from_slice(&body).map_err(|error| FetchError::Index {
-            url: shown(url),
+            url: url.to_string(),
             cause: error.to_string(),
         })
     }
@@ -191,26 +192,33 @@ fn default_registry() -> Option<String> {
 }
 
 /// The URL of the document about a package, or about one version of it.
-fn document(registry: &Url, name: &str, version: Option<&str>) -> Result<Url, FetchError> {
-    let base = registry.as_str().trim_end_matches('/');
+fn document(registry: &WebUrl, name: &str, version: Option<&str>) -> WebUrl {
     // A scope's slash is written so that the name stays one part of the path.
-    let mut url = format!("{base}/{}", name.replace('/', "%2f"));
-    if let Some(version) = version {
-        url = format!("{url}/{version}");
-    }
-    Ok(parse_url(&url)?)
+    let name = name.replace('/', "%2f");
+    let version = version.map(|version| format!("/{version}"));
+    below(registry, &format!("{name}{}", version.unwrap_or_default()))
 }
 
-fn archive_urls(registry: &Url, package: &NpmPackage, dist: &Dist) -> Result<Vec<Url>, FetchError> {
+/// What a registry has under a path.
+fn below(registry: &WebUrl, path: &str) -> WebUrl {
+    registry.changed(|url| {
+        let base = url.path().trim_end_matches('/');
+        url.set_path(&format!("{base}/{path}"));
+    })
+}
+
+fn archive_urls(registry: &WebUrl, package: &NpmPackage, dist: &Dist) -> Result<Vec<WebUrl>, FetchError> {
     let told = parse_url(&dist.tarball)?;
     let mut urls = Vec::new();
-    // A registry that stands in for another may pass the other's URLs on, where
-    // this machine need not get through. It has the archive itself, in npm's layout.
-    if told.host_str() != registry.host_str()
-        && let Some((_, file)) = told.path().rsplit_once('/')
+    // A registry that stands in for another may pass the other's URLs on, or its own as
+    // they are behind a proxy, where this machine need not get through, or not with a
+    // login. It has the archive itself, in npm's layout.
+    let (there, here) = (told.with_secrets(), registry.with_secrets());
+    let is_weaker = there.scheme() == "http" && here.scheme() == "https";
+    if (is_weaker || there.host() != here.host())
+        && let Some((_, file)) = told.public().rsplit_once('/')
     {
-        let base = registry.as_str().trim_end_matches('/');
-        urls.push(parse_url(&format!("{base}/{}/-/{file}", package.name()))?);
+        urls.push(below(registry, &format!("{}/-/{file}", package.name())));
     }
     urls.push(told);
     Ok(urls)
@@ -285,16 +293,38 @@ mod tests {
                     "https://upstream.example/@types/node/-/node-1.0.0.tgz",
                 ],
             ),
+            // Its own URL as it is behind a proxy that ends TLS.
+            (
+                "https://npm.example/team",
+                &plain,
+                "http://npm.example/team/is-number/-/is-number-7.0.0.tgz?a=b",
+                "https://npm.example/team/is-number/7.0.0",
+                vec![
+                    "https://npm.example/team/is-number/-/is-number-7.0.0.tgz",
+                    "http://npm.example/team/is-number/-/is-number-7.0.0.tgz?a=b",
+                ],
+            ),
+            // A login in the registry's URL is for the registry alone.
+            (
+                "https://me:hidden@npm.example/?k=v",
+                &plain,
+                "https://upstream.example/is-number-7.0.0.tgz",
+                "https://me:hidden@npm.example/is-number/7.0.0?k=v",
+                vec![
+                    "https://me:hidden@npm.example/is-number/-/is-number-7.0.0.tgz?k=v",
+                    "https://upstream.example/is-number-7.0.0.tgz",
+                ],
+            ),
         ] {
-            let registry: Url = registry.parse().unwrap();
-            let url = document(&registry, package.name(), Some(package.version())).unwrap();
-            assert_eq!(url.as_str(), documents);
+            let registry: WebUrl = registry.parse().unwrap();
+            let url = document(&registry, package.name(), Some(package.version()));
+            assert_eq!(url.with_secrets().as_str(), documents);
             let dist = Dist {
                 tarball: tarball.to_owned(),
                 integrity: None,
             };
             let urls = archive_urls(&registry, package, &dist).unwrap();
-            let urls: Vec<&str> = urls.iter().map(Url::as_str).collect();
+            let urls: Vec<&str> = urls.iter().map(|url| url.with_secrets().as_str()).collect();
             assert_eq!(urls, archives);
         }
     }

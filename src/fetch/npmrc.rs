@@ -17,6 +17,7 @@ use reqwest::header::HeaderValue;
 use super::FetchError;
 use super::route::{Access, Proxying, Route};
 use crate::doctor::find_program;
+use crate::url::WebUrl;
 
 /// One source's settings. A setting may have several values (`KEY[] = VALUE`).
 type Level = BTreeMap<String, Vec<String>>;
@@ -88,19 +89,28 @@ impl Npmrc {
     }
 
     /// How to ask for a URL on behalf of a registry.
-    pub(super) fn access(&self, url: &Url, registry: &Url) -> Result<Access, FetchError> {
-        let same_host = |a: &Url, b: &Url| a.host() == b.host() && a.port() == b.port();
-        let login = match self.login(url)? {
-            None if same_host(url, registry) => self.login(registry)?,
-            other => other,
-        };
+    pub(super) fn access(&self, url: &WebUrl, registry: &WebUrl) -> Result<Access, FetchError> {
+        let (url, registry) = (url.with_secrets(), registry.with_secrets());
         Ok(Access {
             route: Route {
                 proxying: self.proxying(url),
                 authorities: self.authorities()?,
             },
-            authorization: login,
+            authorization: self.login_for(url, registry)?,
         })
+    }
+
+    /// The login to send with a request. Settings name hosts without a scheme: over plain
+    /// http nobody is given one but a registry that a person set up so.
+    fn login_for(&self, url: &Url, registry: &Url) -> Result<Option<HeaderValue>, FetchError> {
+        let is_registrys = url.origin() == registry.origin();
+        if url.scheme() != "https" && !is_registrys {
+            return Ok(None);
+        }
+        match self.login(url)? {
+            None if is_registrys => self.login(registry),
+            other => Ok(other),
+        }
     }
 
     fn proxying(&self, url: &Url) -> Proxying {
@@ -443,10 +453,13 @@ mod tests {
 //h:83/:_password=?
 ";
         let settings = settings(&[TEXT]);
-        let registry: Url = "https://h/team/".parse().unwrap();
+        let registry: WebUrl = "https://h/team/".parse().unwrap();
         for (url, login) in [
             ("https://h/team/a", Some("Bearer one")),
-            ("http://h/team/a/-/a.tgz", Some("Bearer one")),
+            ("http://h/team/a/-/a.tgz", None),
+            ("http://h:443/team/a/-/a.tgz", None),
+            ("http://h:81/x", None),
+            ("https://me:own@h/team/a", Some("Bearer one")),
             ("https://h/teams", Some("Basic dHdv")),
             ("https://h/", Some("Basic dHdv")),
             ("https://h:81/x", Some("Basic bWU6c2VjcmV0")),
@@ -469,11 +482,29 @@ mod tests {
             let error = settings.access(&url.parse().unwrap(), &registry).err().unwrap();
             assert!(matches!(&error, FetchError::NpmSetting { key: found, .. } if found == key));
         }
+        // Plain http is for a registry that is set up with it, and for no other.
+        let plain: WebUrl = "http://h/team/".parse().unwrap();
+        for (url, login) in [
+            ("http://h/team/a", Some("Bearer one")),
+            ("https://h/team/a", Some("Bearer one")),
+            ("http://h:81/x", None),
+            ("https://h:81/x", Some("Basic bWU6c2VjcmV0")),
+        ] {
+            let found = settings
+                .access(&url.parse().unwrap(), &plain)
+                .unwrap()
+                .authorization;
+            assert_eq!(
+                found.as_ref().map(|login| login.to_str().unwrap()),
+                login,
+                "{url}"
+            );
+        }
         // A registry's login counts for its whole host, unless that has its own.
         let whole = Npmrc {
             levels: vec![parse("//h/team/:_authToken=one", &set)],
         };
-        let elsewhere: Url = "https://h/files/a.tgz".parse().unwrap();
+        let elsewhere: WebUrl = "https://h/files/a.tgz".parse().unwrap();
         assert!(
             whole
                 .access(&elsewhere, &registry)

@@ -4,21 +4,24 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
-/// Where a file comes from. Its text is the lock's `url`:
+use crate::url::{ParseUrlError, WebUrl, masked_url};
+
+/// Where a file comes from. Its [`Origin::identity`] is the lock's `url`:
 ///
 /// - `https://HOST/PATH`; plain `http://` too, because the lock's sum is checked
 ///   in any case (but a sum cannot be found out over plain http);
 /// - `debian:SUITE/PACKAGE=VERSION`, for amd64 unless `PACKAGE:ARCH` is written;
 /// - `npm:NAME@VERSION`, where the name may have a scope (`@types/node`);
 /// - `file:PATH`.
+///
+/// Secrets in a URL are for requests only: no text of an origin has them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Origin {
     /// A file of a web server.
-    Web(Url),
+    Web(WebUrl),
     /// A binary package of a Debian suite.
     Debian(DebianPackage),
     /// A package of the npm registry.
@@ -54,6 +57,16 @@ pub struct ParseOriginError {
     pub(super) why: String,
 }
 
+impl ParseOriginError {
+    /// A text that was meant to be a URL, which may have secrets in it.
+    pub(super) fn of_url(text: &str, why: String) -> Self {
+        Self {
+            text: masked_url(text),
+            why,
+        }
+    }
+}
+
 /// The architecture of a Debian package that names none.
 pub const DEFAULT_ARCH: &str = "amd64";
 
@@ -72,10 +85,11 @@ impl Origin {
         }
     }
 
-    /// The text for messages: as [`fmt::Display`], without what may be secret.
-    pub fn shown(&self) -> String {
+    /// The text by which the lock knows it: what tells it from others, and nothing
+    /// secret. Messages have its [`fmt::Display`], which tells of a query that there is one.
+    pub fn identity(&self) -> String {
         match self {
-            Self::Web(url) => shown(url),
+            Self::Web(url) => url.public().to_owned(),
             other => other.to_string(),
         }
     }
@@ -225,41 +239,20 @@ impl FromStr for Origin {
         }
         let url = parse_url(text)?;
         match last_segment(&url) {
-            "" => Err(fail("it names no file")),
+            "" => Err(ParseOriginError::of_url(text, "it names no file".to_owned())),
             _ => Ok(Self::Web(url)),
         }
     }
 }
 
 /// Parses an http or https URL.
-pub(super) fn parse_url(text: &str) -> Result<Url, ParseOriginError> {
-    let fail = |why: String| ParseOriginError {
-        text: text.to_owned(),
-        why,
-    };
-    let url = Url::parse(text).map_err(|error| fail(error.to_string()))?;
-    match url.scheme() {
-        "http" | "https" => Ok(url),
-        other => Err(fail(format!("`{other}` is not spoken"))),
-    }
+pub(super) fn parse_url(text: &str) -> Result<WebUrl, ParseOriginError> {
+    text.parse()
+        .map_err(|error: ParseUrlError| ParseOriginError::of_url(text, error.to_string()))
 }
 
-fn last_segment(url: &Url) -> &str {
-    url.path().rsplit('/').next().unwrap_or_default()
-}
-
-/// A URL for messages. User, password and query are left out: they may be secret.
-pub(super) fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    // Fails only for URLs without a host, which have no user either.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_fragment(None);
-    if url.query().is_some() {
-        url.set_query(Some("…"));
-        return url.to_string().replace("%E2%80%A6", "…");
-    }
-    url.to_string()
+fn last_segment(url: &WebUrl) -> &str {
+    url.public().rsplit('/').next().unwrap_or_default()
 }
 
 impl fmt::Display for Origin {
@@ -293,7 +286,7 @@ impl TryFrom<String> for Origin {
 
 impl From<Origin> for String {
     fn from(origin: Origin) -> Self {
-        origin.to_string()
+        origin.identity()
     }
 }
 
@@ -353,6 +346,19 @@ mod tests {
     #[test]
     fn secrets_are_not_shown() {
         let origin: Origin = "https://me:hidden@example.org/a?token=hidden".parse().unwrap();
-        assert_eq!(origin.shown(), "https://example.org/a?…");
+        assert_eq!(origin.to_string(), "https://example.org/a?…");
+        assert_eq!(format!("{origin:?}"), "Web(\"https://example.org/a?…\")");
+        assert_eq!(origin.identity(), "https://example.org/a");
+        assert_eq!(
+            serde_json::to_string(&origin).unwrap(),
+            "\"https://example.org/a\""
+        );
+        let error = "https://me:hidden@example.org/?token=hidden"
+            .parse::<Origin>()
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`https://*********@example.org/?************` is no place to fetch from: it names no file"
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Appliances: what an image holds and does, `iso/NAME.toml`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::reference::{Reference, ReferenceError};
 use crate::project::{Project, ProjectError};
-use crate::recipe::{self, At, Channels, Fault, Invalid, SourceFile};
+use crate::recipe::{self, At, ChannelNames, Channels, Fault, Invalid, SourceFile};
 use crate::stage::{Owner, TreePath};
 use crate::tcz::side::Dependency;
 
@@ -34,8 +34,8 @@ pub struct Appliance {
     pub title: String,
     /// The base that it is made on unless another is asked for.
     pub base: String,
-    /// The channels of its extensions: each comes from the first that has it.
-    pub channels: Vec<String>,
+    /// The channels of its extensions.
+    pub channels: ChannelNames,
     /// What is loaded, besides all that it needs, in order.
     pub extensions: Vec<Dependency>,
     /// Those of them that go into the initrd (`/tmp/builtin`) and not beside it.
@@ -216,6 +216,8 @@ struct Written {
     base: String,
     #[serde(default = "default_channels")]
     channels: Vec<String>,
+    #[serde(default)]
+    from: BTreeMap<String, String>,
     extensions: Vec<String>,
     #[serde(default)]
     builtin: Vec<String>,
@@ -296,7 +298,11 @@ impl Appliance {
             project,
             faults: Vec::new(),
         };
-        check.channels(&written.channels, &Channels::load(project)?);
+        let channels = ChannelNames {
+            channels: written.channels,
+            from: written.from,
+        };
+        check.channels(&channels, &Channels::load(project)?, &recipe::names(project)?);
         check.services(&written.services);
         let appliance = Self {
             name: name.to_owned(),
@@ -310,7 +316,7 @@ impl Appliance {
             listen: check.ports(&written.listen),
             title: check.line("title", written.title),
             base: written.base,
-            channels: written.channels,
+            channels,
             services: written.services,
         };
         recipe::verdict(source, check.faults)?;
@@ -354,16 +360,27 @@ impl Check<'_> {
         text
     }
 
-    fn channels(&mut self, names: &[String], channels: &Channels) {
-        for (index, name) in names.iter().enumerate() {
-            if channels.get(name).is_none() {
-                let fault = Fault::UnknownChannel {
-                    channel: name.clone(),
-                    nearest: recipe::nearest(name, channels.names()),
-                    known: channels.names().map(str::to_owned).collect(),
+    fn channels(&mut self, names: &ChannelNames, channels: &Channels, recipes: &[String]) {
+        for (index, name) in names.channels.iter().enumerate() {
+            self.channel(At::default().key("channels").item(index), name, channels);
+        }
+        let from = At::default().key("from");
+        for (name, channel) in &names.from {
+            if !recipes.contains(name) {
+                let fault = Fault::UnknownRecipe {
+                    recipe: name.clone(),
+                    nearest: recipe::nearest(name.trim_end_matches(".tcz"), recipes),
+                    known: recipes.to_vec(),
                 };
-                self.fault(At::default().key("channels").item(index), fault);
+                self.fault(from.name(name), fault);
             }
+            self.channel(from.key(name), channel, channels);
+        }
+    }
+
+    fn channel(&mut self, at: At, name: &str, channels: &Channels) {
+        if channels.get(name).is_none() {
+            self.fault(at, recipe::unknown_channel(name, channels));
         }
     }
 

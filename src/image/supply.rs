@@ -17,7 +17,10 @@ use crate::build::{BuildError, Builder, Built, Draft, Failed, Standing};
 use crate::fetch::Fetcher;
 use crate::progress::Progress;
 use crate::project::{Project, ProjectError};
-use crate::recipe::{Channel, Lock, Override, OverrideError, Plan, Recipes, apply_overrides};
+use crate::recipe::{
+    Choice, Lock, LockError, LockedFile, Override, OverrideError, Plan, Recipes, apply_overrides,
+};
+use crate::seen::{Locks, PinError, Pinned};
 use crate::stage::{Content, Kind, Node, Stage, StageError};
 use crate::tcz::side::dep::CycleError;
 use crate::tcz::side::{Dependency, Info, Upstream};
@@ -37,10 +40,10 @@ pub struct Supply<'a> {
     pub project: &'a Project,
     /// All recipes.
     pub recipes: &'a Recipes,
-    /// The channels: each extension comes from the first that has it.
-    pub channels: &'a [Channel],
+    /// Which channels those come from.
+    pub choice: &'a Choice,
     /// What the files' sums have to be.
-    pub lock: &'a Lock,
+    pub locks: &'a Locks<'a>,
     /// Local files that are taken for assets. What they belong to is built even
     /// if it is there: nobody knows what it was made of.
     pub files: &'a [Override],
@@ -60,6 +63,8 @@ pub struct Supplied {
     /// Those, built now or before, that were made with local files that the lock
     /// says nothing of.
     pub unlocked: Vec<String>,
+    /// The files of them whose sums only upstream itself publishes.
+    pub seen: Vec<LockedFile>,
 }
 
 /// Why an extension of an image could not be made.
@@ -73,6 +78,14 @@ pub enum SupplyError {
     #[error("could not build {}", names(.0))]
     #[diagnostic(help("what could be built stays, and no image was made"))]
     Failed(Vec<Failed>),
+    /// The lock cannot be read.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Lock(#[from] LockError),
+    /// A sum that only upstream publishes could not be kept.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Pin(#[from] PinError),
     /// A recipe is wrong.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -144,28 +157,27 @@ impl Supply<'_> {
     /// and that are not there as they would be built now, or for which there are
     /// local files.
     pub fn build_missing(&self, roots: &[Dependency], out: &Path) -> Result<Supplied, SupplyError> {
-        let (mut supplied, mut failed) = (Supplied::default(), Vec::new());
-        for (channel, plans) in self.by_channel(&self.plans(roots)?) {
-            let builder = self.builder(channel);
-            let mut missing = Vec::new();
-            for plan in plans {
-                match self.taken(&builder, &plan, out) {
-                    Ok(Some(standing)) => supplied
-                        .unlocked
-                        .extend(standing.unlocked.then(|| file_name(&plan))),
-                    // What is wrong with its inputs, building it tells.
-                    Ok(None) | Err(_) => missing.push(plan),
-                }
-            }
-            if !missing.is_empty() {
-                let outcome = builder.build(missing, out)?;
-                supplied.add(&outcome.built);
-                failed.extend(outcome.failed);
+        let (mut supplied, mut missing) = (Supplied::default(), Vec::new());
+        let lock = self.locks.load()?;
+        let builder = self.builder(&lock);
+        for plan in self.plans(roots)? {
+            match self.taken(&builder, &plan, out) {
+                Ok(Some(standing)) if standing.unlocked => supplied.unlocked.push(file_name(&plan)),
+                Ok(Some(_)) => supplied.seen.extend(lock.first_seen(&plan).cloned()),
+                // What is wrong with its inputs, building it tells.
+                Ok(None) | Err(_) => missing.push(plan),
             }
         }
-        match failed.is_empty() {
+        if missing.is_empty() {
+            return Ok(supplied);
+        }
+        let Pinned { lock, plans, unknown } = self.locks.pin(missing, self.fetcher, self.progress)?;
+        let mut outcome = self.builder(&lock).build(plans, out)?;
+        outcome.add_unknown(unknown);
+        supplied.add(&outcome.built, &lock);
+        match outcome.failed.is_empty() {
             true => Ok(supplied),
-            false => Err(SupplyError::Failed(failed)),
+            false => Err(SupplyError::Failed(outcome.failed)),
         }
     }
 
@@ -185,73 +197,40 @@ impl Supply<'_> {
         Ok(None)
     }
 
-    fn builder<'a>(&'a self, channel: &'a Channel) -> Builder<'a> {
+    fn builder<'a>(&'a self, lock: &'a Lock) -> Builder<'a> {
         Builder {
             project: self.project,
             recipes: self.recipes,
-            channel,
-            lock: self.lock,
+            choice: self.choice,
+            lock,
             fetcher: self.fetcher,
             time: self.time,
             publish_with_errors: false,
             progress: self.progress,
         }
     }
-    /// What the recipes that roots need are built from, with the local files: of
-    /// all channels at once, because a file may be for any of them.
+
+    /// What the recipes that roots need are built from, each after those that it needs,
+    /// with the local files.
     fn plans(&self, roots: &[Dependency]) -> Result<Vec<Plan>, SupplyError> {
-        let mut plans = Vec::new();
-        for (channel, names) in self.wanted(roots) {
-            for recipe in self.recipes.choose(self.project, &channel.name, &names)? {
-                plans.push(recipe.plan(channel)?);
-            }
-        }
+        let names = roots.iter().filter_map(|root| root.name().strip_suffix(".tcz"));
+        let recipes = self.recipes.order(self.choice, names)?.into_iter();
+        let mut plans = recipes
+            .map(|recipe| self.choice.plan(recipe))
+            .collect::<Result<Vec<_>, _>>()?;
         apply_overrides(&mut plans, self.files)?;
         Ok(plans)
-    }
-
-    /// The plans of each channel, the channels in their order.
-    fn by_channel(&self, plans: &[Plan]) -> Vec<(&Channel, Vec<Plan>)> {
-        let of = |channel: &Channel| {
-            let own = plans.iter().filter(|plan| plan.channel == channel.name);
-            own.cloned().collect()
-        };
-        self.channels
-            .iter()
-            .map(|channel| (channel, of(channel)))
-            .collect()
-    }
-
-    /// The recipes that roots need, by the channel that each comes from, the
-    /// channels in their order.
-    fn wanted(&self, roots: &[Dependency]) -> Vec<(&Channel, Vec<String>)> {
-        let mut seen = BTreeSet::new();
-        let mut wanted = vec![Vec::new(); self.channels.len()];
-        let mut todo: Vec<String> = roots.iter().map(|root| root.name().to_owned()).collect();
-        while let Some(name) = todo.pop() {
-            let recipe = name.strip_suffix(".tcz").and_then(|name| self.recipes.get(name));
-            let Some(recipe) = recipe else { continue };
-            let has = |channel: &Channel| recipe.releases.contains_key(&channel.name);
-            let Some(place) = self.channels.iter().position(has) else {
-                continue;
-            };
-            if seen.insert(name) {
-                wanted[place].push(recipe.name.clone());
-                let needed = recipe.dependencies_in(&self.channels[place].name);
-                todo.extend(needed.into_iter().map(str::to_owned));
-            }
-        }
-        let pairs = self.channels.iter().zip(wanted);
-        pairs.filter(|(_, names)| !names.is_empty()).collect()
     }
 }
 
 impl Supplied {
-    fn add(&mut self, built: &[Built]) {
+    fn add(&mut self, built: &[Built], lock: &Lock) {
         let names = |one: &Built| one.extension.file_name.clone();
         let unlocked = built.iter().filter(|one| one.plan.is_unlocked());
         self.built.extend(built.iter().map(names));
         self.unlocked.extend(unlocked.map(names));
+        let seen = built.iter().flat_map(|one| lock.first_seen(&one.plan));
+        self.seen.extend(seen.cloned());
     }
 }
 
@@ -345,6 +324,7 @@ impl Maker<'_> {
                 version: name.rsplit_once(':').map_or("", |(_, tag)| tag).to_owned(),
                 url: None,
                 sha256,
+                vouched: None,
                 license: UNKNOWN_LICENSE.to_owned(),
             }));
         }

@@ -49,7 +49,7 @@ pub(crate) fn verdict(source: &SourceFile, faults: Vec<(At, Fault)>) -> Result<(
     Err(Invalid::new(source, faults.collect()))
 }
 
-fn unknown_channel(name: &str, channels: &Channels) -> Fault {
+pub(crate) fn unknown_channel(name: &str, channels: &Channels) -> Fault {
     Fault::UnknownChannel {
         channel: name.to_owned(),
         nearest: nearest(name, channels.names()),

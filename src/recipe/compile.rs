@@ -15,6 +15,7 @@ use crate::base::Base;
 use crate::fetch::Origin;
 use crate::stage::{PathError, SYMLINK_MAX, TreePath};
 use crate::tcz::squashfs::BlockSize;
+use crate::url::{WebUrl, masked_url};
 
 /// Expands and types a release. Parts with mistakes are left out of the plan,
 /// and the mistakes are listed with their places.
@@ -62,7 +63,7 @@ impl Compiler<'_> {
                 comments: recipe.comments.trim().to_owned(),
             },
             dependencies: self.dependencies(&top, &here),
-            assets: self.assets(&here.key("asset")),
+            assets: self.assets(&here),
             files: self.files(&top, &here),
             links: self.links(&top, &here),
             services: self.services(&here.key("with")),
@@ -144,22 +145,29 @@ impl Compiler<'_> {
         all
     }
 
-    fn assets(&mut self, at: &At) -> Vec<PlannedAsset> {
+    fn assets(&mut self, here: &At) -> Vec<PlannedAsset> {
         let mut names = BTreeSet::new();
         let release = self.release;
         let mut assets = Vec::new();
         for (index, asset) in release.assets.iter().enumerate() {
-            let at = at.item(index);
+            let at = here.key("asset").item(index);
             let rules = self.rules(&at, &asset.place);
             let Some(origin) = self.origin(&at, asset) else {
                 continue;
             };
+            if assets
+                .iter()
+                .any(|other: &PlannedAsset| differ_in_secrets(&other.origin, &origin))
+            {
+                self.fault(&at.key("url"), Fault::SameToLock(origin.to_string()));
+            }
             let name = asset.name.clone().unwrap_or_else(|| usual_name(&origin));
             if !names.insert(name.clone()) {
                 self.fault(&at, Fault::TwoAssets(name.clone()));
             }
             assets.push(PlannedAsset {
                 name,
+                sum_list: self.sum_list(here, &at, asset),
                 origin,
                 rules,
                 local: None,
@@ -201,10 +209,31 @@ impl Compiler<'_> {
             self.fault(&at.key("version"), Fault::VersionOfUrl);
         }
         if !is_https(&url) {
-            self.fault(&at.key("url"), Fault::NotHttps(url));
+            self.fault(&at.key("url"), Fault::NotHttps(masked_url(&url)));
             return None;
         }
         self.parse(&at.key("url"), url)
+    }
+
+    /// The list with the asset's sum: its own, or that of the release.
+    fn sum_list(&mut self, here: &At, at: &At, asset: &Asset) -> Option<WebUrl> {
+        let is_web = asset.url.is_some();
+        let (at, list) = match (&asset.sum, &self.release.sum) {
+            (Some(_), _) if !is_web => {
+                self.fault(&at.key("sum"), Fault::SumOfPackage);
+                return None;
+            }
+            (Some(own), _) => (at, own),
+            (None, Some(of_release)) if is_web => (here, of_release),
+            (None, _) => return None,
+        };
+        let at = at.key("sum").key("url");
+        let url = self.expand(&at, &list.url, false);
+        let parsed = match is_https(&url) {
+            true => url.parse().map_err(|_| Fault::Origin(masked_url(&url))),
+            false => Err(Fault::NotHttps(masked_url(&url))),
+        };
+        self.note(&at, parsed)
     }
 
     fn debian(&mut self, at: &At, package: String, version: String) -> Option<Origin> {
@@ -464,6 +493,14 @@ impl Compiler<'_> {
             }
         }
         out + rest
+    }
+}
+
+/// Whether two origins are one to the lock, and not one to the server.
+fn differ_in_secrets(a: &Origin, b: &Origin) -> bool {
+    match (a, b) {
+        (Origin::Web(a), Origin::Web(b)) => a == b && a.with_secrets() != b.with_secrets(),
+        _ => false,
     }
 }
 

@@ -75,6 +75,17 @@ pub enum Fault {
         /// All there are.
         known: Vec<String>,
     },
+    /// A recipe that does not exist.
+    #[error("there is no recipe `{recipe}`")]
+    #[diagnostic(help("{}", key_hint(.nearest.as_deref(), .known)))]
+    UnknownRecipe {
+        /// The name.
+        recipe: String,
+        /// The one that it was probably meant to be.
+        nearest: Option<String>,
+        /// All there are.
+        known: Vec<String>,
+    },
     /// A recipe without any release.
     #[error("the recipe has no release")]
     #[diagnostic(help("add a `[release.current]` with `version`, `date` and its files"))]
@@ -107,10 +118,20 @@ pub enum Fault {
     #[error("`version` means nothing for a `url`")]
     #[diagnostic(help("write the version into the URL"))]
     VersionOfUrl,
+    /// A list of sums for a package.
+    #[error("`sum` means nothing for a package")]
+    #[diagnostic(help("the index of its repository has its sum: leave the key out"))]
+    SumOfPackage,
     /// Two assets of one name.
     #[error("two assets are called `{0}`")]
     #[diagnostic(help("tell them apart with `name`"))]
     TwoAssets(String),
+    /// Two assets that are one to the lock.
+    #[error("`{0}` differs from another asset only in what may be secret")]
+    #[diagnostic(help(
+        "the lock has URLs without login, query and fragment: look for one whose path tells the files apart"
+    ))]
+    SameToLock(String),
     /// An asset that goes nowhere.
     #[error("nothing says where the asset's files go")]
     #[diagnostic(help("add `place = [{{ from = \"GLOB\", to = \"PATH\" }}]`"))]
@@ -303,14 +324,17 @@ impl Fault {
             Self::ImageName { .. } => "not a full name",
             Self::SelfDependency(_) => "this is the recipe itself",
             Self::UnknownChannel { .. } => "unknown channel",
+            Self::UnknownRecipe { .. } => "unknown recipe",
             Self::NoReleases => "no release",
             Self::NothingInRelease(_) => "nothing in it",
             Self::Origin(_) => "names no file",
             Self::Origins(_) | Self::Watch(_) => "exactly one is needed",
             Self::NotHttps(_) => "not https",
             Self::NoSuite(_) => "no suite",
+            Self::SumOfPackage => "leave it out",
             Self::VersionOfUrl => "belongs into the URL",
             Self::TwoAssets(_) | Self::TwoServices(_) | Self::TwoLocked(_) => "the second one",
+            Self::SameToLock(_) => "login or query",
             Self::NoPlace => "no rules",
             Self::BareBesideOthers => "no `from`",
             Self::BareToDirectory => "not one file",

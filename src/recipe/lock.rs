@@ -1,6 +1,7 @@
 //! The lock: which bytes every upstream file has to have.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde::Deserialize;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value, value};
@@ -9,15 +10,16 @@ use super::Plan;
 use super::fault::Fault;
 use super::source::{At, Invalid, SourceFile, Spans};
 use crate::digest::Sha256;
-use crate::fetch::Origin;
+use crate::fetch::{FIRST_SEEN, Origin, Wanted};
 use crate::project::{LOCK_NAME, Project, ProjectError};
 
 /// What stands above the entries of the file.
 const HEADER: &str = "\
 # Every upstream file that a build may read: what it is called, where it is,
 # its size in bytes (left out until somebody fetched it), its sha256, and who
-# says so. Written by `tcforge update`. A build stops at a file that is not
-# here or that differs.
+# says so. Written by `tcforge update`, and by the first fetch of a file whose
+# sum only upstream publishes. A build stops at any other file that is not
+# here, and at one that differs.
 ";
 
 /// The format that this code reads and writes.
@@ -98,6 +100,11 @@ impl Lock {
             &project.display_name(LOCK_NAME),
             &text,
         ))?)
+    }
+
+    /// One without entries, for a folder that has none yet. `text` is what stands above them.
+    pub fn empty(text: &str) -> Result<Self, Invalid> {
+        Self::parse(&SourceFile::new(LOCK_NAME, text))
     }
 
     /// Parses the text of a lock. Two entries for one origin are a mistake.
@@ -184,9 +191,28 @@ impl Lock {
         plan.assets.iter().map(locked).collect()
     }
 
+    /// The files of a plan whose sums only upstream itself publishes.
+    pub fn first_seen(&self, plan: &Plan) -> impl Iterator<Item = &LockedFile> {
+        let locked = plan.assets.iter().filter(|asset| !asset.is_unlocked());
+        locked
+            .filter_map(|asset| self.find(&asset.origin))
+            .filter(|file| file.source.starts_with(FIRST_SEEN))
+    }
+
     /// Adds a file, or replaces what was known of its origin.
     pub fn insert(&mut self, file: LockedFile) -> Option<LockedFile> {
         self.files.insert(file.url.clone(), file)
+    }
+
+    /// Adds those files whose origins are not known yet, and tells which these are.
+    pub fn insert_unknown(&mut self, files: impl IntoIterator<Item = LockedFile>) -> Vec<LockedFile> {
+        let mut new = Vec::new();
+        for file in files {
+            if let Entry::Vacant(place) = self.files.entry(file.url.clone()) {
+                new.push(place.insert(file).clone());
+            }
+        }
+        new
     }
 
     /// Takes in sizes where none was known, of files whose sums agreed. How many.
@@ -209,10 +235,21 @@ impl Lock {
 }
 
 impl LockedFile {
+    /// What has to be fetched for it. `origin` is the lock's, with the login or token that
+    /// it takes to get there, which the lock does not have.
+    pub fn wanted_from(&self, origin: &Origin) -> Wanted {
+        Wanted {
+            name: self.name.clone(),
+            origin: origin.clone(),
+            size: self.size,
+            sha256: self.sha256,
+        }
+    }
+
     /// Puts itself into its entry, whose comments stay.
     fn write(&self, table: &mut Table) {
         set(table, "name", self.name.as_str().into());
-        set(table, "url", self.url.to_string().into());
+        set(table, "url", self.url.identity().into());
         match self.size.and_then(|size| i64::try_from(size).ok()) {
             Some(size) => set(table, "size", size.into()),
             None => drop(table.remove("size")),

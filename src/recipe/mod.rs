@@ -3,6 +3,7 @@
 
 mod channel;
 mod check;
+mod choice;
 mod compile;
 mod fault;
 mod lock;
@@ -23,10 +24,11 @@ use crate::base::Base;
 use crate::project::{Project, ProjectError};
 
 // Appliance files are checked as recipes are.
-pub(crate) use check::verdict;
+pub(crate) use check::{unknown_channel, verdict};
 pub(crate) use source::{At, nearest};
 
 pub use channel::{Channel, ChannelError, Channels, DEFAULT_CHANNEL};
+pub use choice::{ChannelNames, Choice};
 pub use fault::Fault;
 pub use lock::{Lock, LockError, LockedFile};
 pub use overrides::{Override, OverrideError, apply_overrides};
@@ -34,7 +36,7 @@ pub use place::{PlaceError, place};
 pub use plan::{
     Glob, Info, Packing, Plan, PlannedAsset, PlannedFile, PlannedLink, PlannedOptional, Rule, Target,
 };
-pub use recipes::Recipes;
+pub use recipes::{Recipes, names};
 pub use source::{Invalid, Problem, SourceFile};
 pub use unknown::UnknownName;
 
@@ -170,6 +172,9 @@ pub struct Release {
     /// SPDX licence expression, where this release's is another.
     #[serde(default)]
     pub license: Option<String>,
+    /// Where upstream publishes the sums of its files that have a `url`.
+    #[serde(default)]
+    pub sum: Option<SumList>,
     /// The files it is made of.
     #[serde(default, rename = "asset")]
     pub assets: Vec<Asset>,
@@ -211,9 +216,21 @@ pub struct Asset {
     /// Its package's version, where that is not the release's.
     #[serde(default)]
     pub version: Option<String>,
+    /// Where upstream publishes the sum of a `url`, where that is not the release's list.
+    #[serde(default)]
+    pub sum: Option<SumList>,
     /// Where its files go; for a bare program one rule with no `from`.
     #[serde(default)]
     pub place: Vec<Place>,
+}
+
+/// A file with sums that upstream publishes itself: `x.sha256`, `SHA256SUMS`, or what
+/// GitHub's API says of a release. It is asked where nobody else published a sum.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SumList {
+    /// An https URL.
+    pub url: String,
 }
 
 /// Which files of an archive go where.
@@ -287,6 +304,14 @@ pub enum RecipeError {
         /// The channels that it is in.
         has: Vec<String>,
     },
+    /// A text that names neither a channel nor a recipe's.
+    #[error("`{0}` is neither CHANNEL nor NAME=CHANNEL")]
+    #[diagnostic(help("write it as `--channel current --channel nodejs=debian`"))]
+    ChannelForm(String),
+    /// Two channels for one recipe.
+    #[error("two channels are named for `{0}`")]
+    #[diagnostic(help("leave one of the two out"))]
+    TwoChannels(String),
     /// Recipes need each other in a circle.
     #[error("recipes depend on each other in a circle: {}", .0.join(" → "))]
     #[diagnostic(help("remove one of these dependencies"))]
@@ -318,7 +343,9 @@ impl Recipe {
     ) -> Result<Self, RecipeError> {
         let file = format!("{FOLDER}/{name}/recipe.toml");
         let text = match project.read_text(&file) {
-            Err(ProjectError::Missing(_)) => return Err(unknown(project, name)?),
+            Err(ProjectError::Missing(_)) => {
+                return Err(UnknownName::new("recipe", name, recipes::names(project)?).into());
+            }
             other => other?,
         };
         let source = SourceFile::new(&project.display_name(&file), &text);
@@ -334,6 +361,19 @@ impl Recipe {
         Ok(recipe)
     }
 
+    /// Its release in a channel.
+    fn release_in(&self, channel: &str) -> Result<&Release, RecipeError> {
+        self.releases.get(channel).ok_or_else(|| self.no_release(channel))
+    }
+
+    fn no_release(&self, channel: &str) -> RecipeError {
+        RecipeError::NoRelease {
+            recipe: self.name.clone(),
+            channel: channel.to_owned(),
+            has: self.releases.keys().cloned().collect(),
+        }
+    }
+
     /// What it needs directly in a channel, with `.tcz`: for other extensions' trees.
     pub fn dependencies_in(&self, channel: &str) -> Vec<&str> {
         let of_release = self.releases.get(channel).map(|release| &release.dependencies);
@@ -343,21 +383,10 @@ impl Recipe {
 
     /// The release of a channel with everything expanded and typed.
     pub fn plan(&self, channel: &Channel) -> Result<Plan, RecipeError> {
-        let Some(release) = self.releases.get(&channel.name) else {
-            return Err(RecipeError::NoRelease {
-                recipe: self.name.clone(),
-                channel: channel.name.clone(),
-                has: self.releases.keys().cloned().collect(),
-            });
-        };
+        let release = self.release_in(&channel.name)?;
         let base = Base::built_in()?;
         let (plan, faults) = compile::compile(self, release, channel, &base);
         check::verdict(&self.source, faults)?;
         Ok(plan)
     }
-}
-
-fn unknown(project: &Project, name: &str) -> Result<RecipeError, RecipeError> {
-    let known = recipes::names(project)?;
-    Ok(UnknownName::new("recipe", name, known).into())
 }

@@ -10,6 +10,7 @@ use crate::fetch::Origin;
 use crate::project::{Project, ProjectError};
 use crate::stage::TreePath;
 use crate::tcz::squashfs::{Algorithm, BlockSize};
+use crate::url::WebUrl;
 
 /// What is built from a recipe in a channel.
 #[derive(Debug, Clone)]
@@ -69,6 +70,8 @@ pub struct PlannedAsset {
     pub name: String,
     /// Where it is; what the lock knows it by.
     pub origin: Origin,
+    /// Where upstream publishes its sum.
+    pub sum_list: Option<WebUrl>,
     /// Where its files go.
     pub rules: Vec<Rule>,
     /// A local file to take instead, from `--file ASSET=PATH`.

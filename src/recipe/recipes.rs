@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Channels, FOLDER, Recipe, RecipeError, unknown};
+use super::{Channels, Choice, FOLDER, Recipe, RecipeError, UnknownName};
 use crate::base::Base;
 use crate::project::{Project, ProjectError};
 
@@ -11,7 +11,7 @@ use crate::project::{Project, ProjectError};
 pub struct Recipes(BTreeMap<String, Recipe>);
 
 /// The names of all recipes: the folders that hold a `recipe.toml`, sorted.
-pub(super) fn names(project: &Project) -> Result<Vec<String>, ProjectError> {
+pub fn names(project: &Project) -> Result<Vec<String>, ProjectError> {
     let folders = project.folders(FOLDER)?.into_iter();
     let is_recipe = |name: &String| project.read(&format!("{FOLDER}/{name}/recipe.toml")).is_ok();
     Ok(folders.filter(is_recipe).collect())
@@ -28,9 +28,9 @@ impl Recipes {
         };
         let recipes = names(project)?.into_iter().map(load);
         let recipes = Self(recipes.collect::<Result<_, RecipeError>>()?);
-        let channels: BTreeSet<_> = recipes.iter().flat_map(|recipe| recipe.releases.keys()).collect();
-        for channel in channels {
-            recipes.order(channel, recipes.0.keys().map(String::as_str))?;
+        for channel in channels.iter() {
+            let choice = Choice::only(channel.clone());
+            recipes.order(&choice, recipes.0.keys().map(String::as_str))?;
         }
         Ok(recipes)
     }
@@ -38,6 +38,13 @@ impl Recipes {
     /// The recipe of that name.
     pub fn get(&self, name: &str) -> Option<&Recipe> {
         self.0.get(name)
+    }
+
+    /// The same of a name that has to be one's.
+    pub fn named(&self, name: &str) -> Result<&Recipe, RecipeError> {
+        let known = || self.0.keys().cloned().collect();
+        self.get(name)
+            .ok_or_else(|| UnknownName::new("recipe", name, known()).into())
     }
 
     /// All, by name.
@@ -51,52 +58,37 @@ impl Recipes {
             .filter(move |recipe| recipe.releases.contains_key(channel))
     }
 
-    /// The recipes that are asked for, or all that the channel has if none is,
+    /// The recipes that are asked for, or all that the channels have if none is,
     /// sorted so that each comes after those that it depends on. Dependencies
     /// that are not asked for are not added. A name that is no recipe's, or
-    /// whose recipe is not in the channel, is an error.
-    pub fn choose(
-        &self,
-        project: &Project,
-        channel: &str,
-        names: &[String],
-    ) -> Result<Vec<&Recipe>, RecipeError> {
+    /// whose recipe is in none of the channels, is an error.
+    pub fn choose(&self, choice: &Choice, names: &[String]) -> Result<Vec<&Recipe>, RecipeError> {
         for name in names {
-            let Some(recipe) = self.get(name) else {
-                return Err(unknown(project, name)?);
-            };
-            if !recipe.releases.contains_key(channel) {
-                return Err(RecipeError::NoRelease {
-                    recipe: name.clone(),
-                    channel: channel.to_owned(),
-                    has: recipe.releases.keys().cloned().collect(),
-                });
-            }
+            choice.channel_for(self.named(name)?)?;
         }
         let wanted: BTreeSet<&str> = if names.is_empty() {
-            self.in_channel(channel)
-                .map(|recipe| recipe.name.as_str())
-                .collect()
+            let all = self.iter().filter(|recipe| choice.channel_of(recipe).is_some());
+            all.map(|recipe| recipe.name.as_str()).collect()
         } else {
             names.iter().map(String::as_str).collect()
         };
-        let order = self.order(channel, wanted.iter().copied())?;
+        let order = self.order(choice, wanted.iter().copied())?;
         Ok(order
             .into_iter()
             .filter(|recipe| wanted.contains(recipe.name.as_str()))
             .collect())
     }
 
-    /// The recipes of those names and all that they depend on in a channel,
+    /// The recipes of those names and all that they depend on in their channels,
     /// each after those that it depends on.
     pub fn order<'n>(
         &self,
-        channel: &str,
+        choice: &Choice,
         names: impl IntoIterator<Item = &'n str>,
     ) -> Result<Vec<&Recipe>, RecipeError> {
         let mut walk = Walk {
             recipes: self,
-            channel,
+            choice,
             chain: Vec::new(),
             done: BTreeSet::new(),
             order: Vec::new(),
@@ -110,7 +102,7 @@ impl Recipes {
 
 struct Walk<'a, 'c> {
     recipes: &'a Recipes,
-    channel: &'c str,
+    choice: &'c Choice,
     chain: Vec<&'a str>,
     done: BTreeSet<&'a str>,
     order: Vec<&'a Recipe>,
@@ -126,14 +118,14 @@ impl<'a> Walk<'a, '_> {
             let names = circle.map(|name| format!("{name}.tcz"));
             return Err(RecipeError::Cycle(names.collect()));
         }
-        let Some(release) = recipe.releases.get(self.channel) else {
+        let Some(channel) = self.choice.channel_of(recipe) else {
             return Ok(());
         };
         if self.done.contains(name.as_str()) {
             return Ok(());
         }
         self.chain.push(name);
-        for dependency in recipe.dependencies.iter().chain(&release.dependencies) {
+        for dependency in recipe.dependencies_in(&channel.name) {
             self.visit(dependency.trim_end_matches(".tcz"))?;
         }
         self.chain.pop();

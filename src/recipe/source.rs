@@ -8,6 +8,7 @@ use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode, SourceSpan};
 use serde::de::DeserializeOwned;
 
 use super::fault::Fault;
+use crate::url::masked;
 
 /// The text of a data file and the name that messages call it by.
 #[derive(Debug, Clone, Default)]
@@ -53,7 +54,8 @@ impl SourceFile {
     }
 }
 
-/// A data file with mistakes in it, all that were found.
+/// A data file with mistakes in it, all that were found. Secrets of URLs in what is shown of
+/// it are masked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
     /// What the file is called.
@@ -90,7 +92,7 @@ impl Invalid {
         Self {
             file: file.name.to_string(),
             problems,
-            source: NamedSource::new(&file.name, Arc::clone(&file.text)),
+            source: NamedSource::new(&file.name, masked(&file.text).into()),
         }
     }
 }
@@ -98,7 +100,7 @@ impl Invalid {
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.problems.as_slice() {
-            [only] => write!(f, "{}:{}: {}", self.file, only.line, only.fault),
+            [only] => write!(f, "{}:{}: {only}", self.file, only.line),
             all => write!(f, "`{}` has {} mistakes", self.file, all.len()),
         }
     }
@@ -136,7 +138,8 @@ impl Diagnostic for Invalid {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.fault.fmt(f)
+        // Whatever a person wrote where something else belongs.
+        f.write_str(&masked(&self.fault.to_string()))
     }
 }
 
@@ -173,7 +176,7 @@ impl At {
     }
 
     /// A key below here, and not its value.
-    pub(super) fn name(&self, key: &str) -> Self {
+    pub(crate) fn name(&self, key: &str) -> Self {
         self.step(Step::Name(key.to_owned()))
     }
 

@@ -1,6 +1,7 @@
 //! `tcforge build`, `fetch` and `check` from end to end.
 
 mod bad_world;
+mod channels;
 mod complete;
 mod failures;
 mod hostile;

@@ -3,10 +3,12 @@
 
 mod cache;
 mod first;
+mod listed;
 mod machine;
 mod npm;
 mod process;
 mod registries;
+mod secrets;
 mod server;
 mod web;
 

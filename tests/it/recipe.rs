@@ -9,7 +9,7 @@ use tcforge::digest::Sha256;
 use tcforge::project::{LOCK_NAME, Project};
 use tcforge::recipe::update::{self, Found, Summed};
 use tcforge::recipe::{
-    Channel, Channels, Invalid, Lock, LockError, LockedFile, Override, Recipe, RecipeError, Recipes,
+    Channel, Channels, Choice, Invalid, Lock, LockError, LockedFile, Override, Recipe, RecipeError, Recipes,
     SourceFile, apply_overrides, place,
 };
 use tcforge::stage::{Content, Kind, Node, Stage, TreePath};
@@ -26,7 +26,7 @@ const OFFICIAL: [&str; 6] = [
     "net-bridging-KERNEL.tcz",
 ];
 
-/// Files whose sum nobody has published. `tcforge update` records it.
+/// Files whose sum nobody but upstream publishes.
 const NOT_LOCKED: [&str; 1] = ["https://github.com/openfaas/faasd/releases/download/0.19.0/faasd"];
 
 const GOOD: &str = r#"name = "tool"
@@ -503,6 +503,38 @@ fn releases_and_assets_are_checked() {
             "write the version into the URL",
         ],
         [
+            "url = \"https://example.org/extra\"\n",
+            "npm = \"extra\"\nsum = { url = \"https://example.org/sums\" }\n",
+            "`sum` means nothing for a package",
+            "{ url = \"https://example.org/sums\" }",
+            "leave it out",
+            "the index of its repository has its sum: leave the key out",
+        ],
+        [
+            "url = \"https://example.org/extra\"\n",
+            "url = \"https://example.org/extra\"\nsum = { url = \"http://example.org/sums\" }\n",
+            "`http://example.org/sums` is not an https URL",
+            "\"http://example.org/sums\"",
+            "not https",
+            "files come over https only: write `https://HOST/PATH`",
+        ],
+        [
+            "watch = { github = \"example/tool\" }\n",
+            "watch = { github = \"example/tool\" }\nsum = { url = \"https://example.org/{verison}/sums\" }\n",
+            "`{verison}` stands for nothing",
+            "{verison}",
+            "unknown placeholder",
+            "`{version}` is the release's version, `{name}` the recipe's name",
+        ],
+        [
+            "\"https://example.org/extra\"",
+            "\"https://example.org/v1.2.3/tool-1.2.3.tar.gz?file=extra\"",
+            "`https://example.org/v1.2.3/tool-1.2.3.tar.gz?…` differs from another asset only in what may be secret",
+            "\"https://example.org/v1.2.3/tool-1.2.3.tar.gz?file=extra\"",
+            "login or query",
+            "the lock has URLs without login, query and fragment: look for one whose path tells the files apart",
+        ],
+        [
             "name = \"extra\"",
             "name = \"tool-1.2.3.tar.gz\"",
             "two assets are called `tool-1.2.3.tar.gz`",
@@ -773,23 +805,23 @@ fn recipes_come_after_what_they_depend_on() {
     let recipes = Recipes::load(&project).unwrap();
     let names = |chosen: Vec<&Recipe>| chosen.iter().map(|r| r.name.clone()).collect::<Vec<_>>();
     let asked = ["vscode", "nodejs", "code-server"].map(String::from);
-    let chosen = recipes.choose(&project, "current", &asked).unwrap();
+    let only = |name| Choice::only(Channel::load(&project, name).unwrap());
+    let debian = only("debian");
+    let chosen = recipes.choose(&only("current"), &asked).unwrap();
     assert_eq!(names(chosen), ["nodejs", "code-server", "vscode"]);
-    let all = names(recipes.choose(&project, "debian", &[]).unwrap());
+    let all = names(recipes.choose(&debian, &[]).unwrap());
     assert_eq!(
         all.iter().collect::<BTreeSet<_>>().len(),
         recipes.in_channel("debian").count()
     );
-    let order = names(recipes.order("debian", ["containerd"]).unwrap());
+    let order = names(recipes.order(&debian, ["containerd"]).unwrap());
     assert_eq!(order, ["libseccomp", "runc", "ca-certificates", "containerd"]);
-    let error = recipes.choose(&project, "debian", &asked).unwrap_err();
+    let error = recipes.choose(&debian, &asked).unwrap_err();
     assert_eq!(
         error.to_string(),
         "`vscode` has no release in the channel `debian`"
     );
-    let error = recipes
-        .choose(&project, "debian", &["rnuc".to_owned()])
-        .unwrap_err();
+    let error = recipes.choose(&debian, &["rnuc".to_owned()]).unwrap_err();
     assert_eq!(error.help().unwrap().to_string(), "did you mean `runc`?");
 }
 
@@ -808,6 +840,8 @@ fn every_built_in_recipe_has_a_plan_in_every_channel_it_names() {
                 match lock.find(&asset.origin) {
                     Some(file) => assert_eq!(file.name, asset.name),
                     None => {
+                        let list = asset.sum_list.as_ref().map(ToString::to_string);
+                        assert_eq!(list, Some(format!("{}.sha256", asset.origin)));
                         missing.insert(asset.origin.to_string());
                     }
                 }

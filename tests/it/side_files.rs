@@ -123,6 +123,7 @@ fn write(image: &Path, folder: &Path, dependencies: &[Dependency], stage: &Stage
         version: "1.0".into(),
         url: Some("https://example.org/x-1.0.tar.gz".into()),
         sha256: Sha256::of(b"upstream"),
+        vouched: Some("a test".into()),
         license: "MIT".into(),
     }];
     let lookup = |name: &str| match name {

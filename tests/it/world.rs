@@ -20,7 +20,7 @@ pub(crate) const UPSTREAM: &str = "https://upstream.invalid";
 pub(crate) const CHANNEL: &str = "test";
 
 /// A folder with a project, `project`, that the program runs in, a mirror,
-/// `mirror`, and a cache, `cache`.
+/// `mirror`, a cache, `cache`, and what the user saw first, `state`.
 pub(crate) struct World {
     folder: TempDir,
 }
@@ -159,6 +159,7 @@ impl World {
             .env("TCFORGE_CHANNEL", CHANNEL)
             .env("TCFORGE_CACHE", self.path("cache"))
             .env("TCFORGE_MIRROR", format!("file:{}", self.text_path("mirror")))
+            .env("XDG_STATE_HOME", self.path("state"))
             .env("TMPDIR", self.path("tmp"))
             .stdin(Stdio::null());
         command

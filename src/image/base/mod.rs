@@ -28,7 +28,7 @@ pub use kernel::KernelSource;
 use super::initrd::Part;
 use crate::archive::Limits;
 use crate::digest::Sha256;
-use crate::fetch::{Cached, Fetcher, Origin, Wanted};
+use crate::fetch::{Cached, Fetcher, Origin};
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::recipe::{Lock, LockedFile};
@@ -186,13 +186,7 @@ impl Loader<'_> {
 
     /// Brings a package that the lock knows into the cache.
     fn package(&self, lock: &Lock, origin: &Origin) -> Result<Cached, BaseError> {
-        let locked = locked(lock, origin)?;
-        let wanted = Wanted {
-            name: locked.name.clone(),
-            origin: origin.clone(),
-            size: locked.size,
-            sha256: locked.sha256,
-        };
+        let wanted = locked(lock, origin)?.wanted_from(origin);
         Ok(self.fetcher.fetch(&wanted, self.progress)?)
     }
 }

@@ -17,6 +17,7 @@ use crate::image::tools;
 use crate::plain;
 use crate::recipe::Lock;
 use crate::stage::{Content, Node, TreePath};
+use crate::url::masked_url;
 
 /// The root filesystem without modules.
 const ROOTFS: &str = "rootfs64.gz";
@@ -121,7 +122,7 @@ impl Loader<'_> {
         let url = format!("{}{}{name}", bases.tinycore.mirror, release.folder);
         let wrong = |reason: String| BaseError::Data {
             file: Bases::FILE,
-            text: url.clone(),
+            text: masked_url(&url),
             reason,
         };
         let origin: Origin = url.parse().map_err(|error| wrong(format!("{error}")))?;

@@ -12,7 +12,7 @@ use super::error::KernelBuildError;
 use super::{Request, short, unpack};
 use crate::archive::{self, Format, Limits};
 use crate::digest::{Sha256, hex};
-use crate::fetch::{Cached, Origin, Wanted};
+use crate::fetch::{Cached, Origin};
 use crate::project::Project;
 use crate::recipe::{Lock, LockedFile};
 use crate::scratch::Scratch;
@@ -119,17 +119,12 @@ pub(super) fn obtain(request: &Request<'_>, work: &Path) -> Result<Obtained, Ker
 fn fetch(request: &Request<'_>, origin: &Origin, md5: Option<&str>) -> Result<Cached, KernelBuildError> {
     let lock = Lock::load(request.project)?;
     if let Some(locked) = lock.find(origin) {
-        let wanted = Wanted {
-            name: locked.name.clone(),
-            origin: origin.clone(),
-            size: locked.size,
-            sha256: locked.sha256,
-        };
+        let wanted = locked.wanted_from(origin);
         return Ok(request.fetcher.fetch(&wanted, request.progress)?);
     }
     if md5.is_none() && !request.record {
         return Err(KernelBuildError::Unlocked {
-            origin: origin.shown(),
+            origin: origin.to_string(),
         });
     }
     let discovered = request.fetcher.discover(origin, request.progress)?;
@@ -163,7 +158,7 @@ fn check_md5(origin: &Origin, path: &Path, wanted: &str) -> Result<(), KernelBui
     match found == wanted {
         true => Ok(()),
         false => Err(KernelBuildError::WrongSum {
-            origin: origin.shown(),
+            origin: origin.to_string(),
             found,
             wanted: wanted.to_owned(),
         }),

@@ -11,6 +11,8 @@ use crate::digest::Sha256;
 
 /// What the comment begins with that tells the sum of the inputs.
 const INPUTS: &str = "Recipe, scripts and upstream files together: sha256 ";
+/// What the information on an upstream file begins with.
+const VOUCHED: &str = "Who says that this is its sha256: ";
 const NOT_KNOWN: &str = "NOASSERTION";
 
 /// One upstream file.
@@ -24,6 +26,8 @@ pub struct Upstream {
     pub url: Option<String>,
     /// Its sum.
     pub sha256: Sha256,
+    /// Who says that this is its sum; `None` for a local file.
+    pub vouched: Option<String>,
     /// Its licence: an SPDX expression.
     pub license: String,
 }
@@ -92,6 +96,8 @@ struct Package {
     #[serde(skip_serializing_if = "String::is_empty")]
     homepage: String,
     download_location: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    source_info: String,
     files_analyzed: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     checksums: Vec<Value>,
@@ -156,6 +162,7 @@ impl Sbom<'_> {
                 version_info: file.version.clone(),
                 package_file_name: file.name.clone(),
                 download_location: url.unwrap_or(NOT_KNOWN).to_owned(),
+                source_info: file.vouched.iter().map(|who| format!("{VOUCHED}{who}")).collect(),
                 checksums: checksum(file.sha256),
                 ..Package::new(upstream_id(number), &file.name, &file.license)
             }
@@ -212,6 +219,7 @@ impl Package {
             description: String::new(),
             homepage: String::new(),
             download_location: NOT_KNOWN.to_owned(),
+            source_info: String::new(),
             files_analyzed: false,
             checksums: Vec::new(),
             license_concluded: NOT_KNOWN,
@@ -253,6 +261,7 @@ mod tests {
             version: "1.1.4".into(),
             url: url.map(str::to_owned),
             sha256: Sha256::of(b"runc"),
+            vouched: url.map(|_| "upstream's own list, first seen on 2026-01-31".into()),
             license: license.into(),
         }
     }
@@ -288,6 +297,10 @@ mod tests {
             file["checksums"][0]["checksumValue"],
             Sha256::of(b"runc").to_string()
         );
+        assert_eq!(
+            file["sourceInfo"],
+            "Who says that this is its sha256: upstream's own list, first seen on 2026-01-31"
+        );
         assert_eq!(file["licenseDeclared"], "Apache-2.0");
         let kinds: Vec<_> = document["relationships"]
             .as_array()
@@ -308,6 +321,7 @@ mod tests {
         assert_eq!(document["packages"][1]["licenseDeclared"], "NOASSERTION");
         assert_eq!(document["packages"][1]["licenseComments"], "as is, mostly");
         assert_eq!(document["packages"][1]["downloadLocation"], "NOASSERTION");
+        assert_eq!(document["packages"][1].get("sourceInfo"), None);
         assert_eq!(document["packages"][2]["downloadLocation"], "NOASSERTION");
         let own = document["hasExtractedLicensingInfos"].as_array().unwrap();
         assert_eq!(own.len(), 1);

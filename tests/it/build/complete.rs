@@ -274,6 +274,14 @@ fn json_is_for_scripts() {
     let row = rows[0].as_object_mut().unwrap();
     assert!(row.remove("seconds").unwrap().is_f64());
     let findings = row.remove("findings").unwrap();
+    let upstream = row.remove("upstream").unwrap();
+    let vouched: Vec<_> = upstream
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| &file["source"])
+        .collect();
+    assert_eq!(vouched, ["a test", "a test"]);
     assert_eq!(
         rows,
         json!([{

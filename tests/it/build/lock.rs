@@ -67,7 +67,8 @@ fn a_file_that_differs_stops_the_build_with_both_sums() {
     Run::of(command.env_remove("TCFORGE_MIRROR")).failed(&format!(
         "error: `npm:is-number@7.0.0` is not the file that was asked for: its sha256 is {NUMBER}, not {wrong}\nhint: \
          upstream replaced the file, or somebody changed it on the way: find out which; to take the new one, remove \
-         the old entry from tcforge.lock and run `tcforge update`\n"
+         the old entry from tcforge.lock and run `tcforge update`; without a project, from \
+         ~/.local/state/tcforge/tcforge.lock, and run this again\n"
     ));
     world.assert_nothing_left();
 }
@@ -130,6 +131,7 @@ fn fetch_fills_the_cache_for_a_build_without_any_network() {
             "url": "https://upstream.invalid/tool.tar.gz",
             "size": archive().len(),
             "sha256": tcforge::digest::Sha256::of(&archive()).to_string(),
+            "source": "a test",
             "path": cached,
         }])
     );

@@ -9,7 +9,7 @@ use tcforge::digest::Sha256;
 use tcforge::fetch::Wanted;
 
 use super::process::{Running, command};
-use super::server::{Reply, Server, TAG};
+use super::server::{Reply, Request, Server, TAG};
 use super::{body, wanted};
 use crate::world::{Run, World};
 
@@ -302,6 +302,67 @@ fn a_package_that_only_apt_can_get_is_got_by_apt() {
     let requests = mirror.server.requests();
     assert!(requests.iter().all(|request| apt(request.header("user-agent"))));
     assert_eq!(mirror.pool().len(), 2, "apt did not try again");
+}
+
+/// A mirror that wants a login, which stands in the source's URI.
+#[test]
+fn a_login_in_a_source_is_sent_and_stands_in_no_file() {
+    let version = Arc::new(Mutex::new("1.0"));
+    // `me:s3cr3t`, as apt and we send it.
+    let is_let_in = |request: &Request| request.header("authorization") == "Basic bWU6czNjcjN0";
+    let server = Server::new(move |_, request| match request.target.as_str() {
+        _ if !is_let_in(request) => {
+            Reply::Status(401, vec!["WWW-Authenticate: Basic realm=\"x\"".to_owned()])
+        }
+        "/debian/dists/bullseye/Release" => Reply::Whole(release(&packages("1.0")).into()),
+        "/debian/dists/bullseye/main/binary-amd64/Packages" => Reply::Whole(packages("1.0").into()),
+        "/debian/pool/tool_1.0_amd64.deb" => Reply::Good(body()),
+        _ => Reply::status(404),
+    });
+    let mirror = FakeMirror::machine(server, version);
+    let uri = |login: &str| {
+        mirror
+            .server
+            .url("/debian")
+            .replace("://", &format!("://{login}@"))
+    };
+    let source = |login: &str| format!("deb [trusted=yes] {} bullseye main\n", uri(login));
+    let cache = mirror.folder.path().join("cache");
+    let assert_hidden = |said: &str| {
+        let leaks = |text: &str| {
+            ["s3cr3t", "czNjcjN0", "wr0ng"]
+                .iter()
+                .any(|part| text.contains(part))
+        };
+        assert!(!leaks(said), "{said}");
+        for (path, bytes) in super::secrets::files(&cache) {
+            assert!(!leaks(&String::from_utf8_lossy(&bytes)), "{}", path.display());
+        }
+    };
+
+    mirror.write("sources.list", &source("me:wr0ng"));
+    let refused = mirror.fetch("1.0");
+    assert!(refused.starts_with("error Apt {"), "{refused}");
+    assert_hidden(&refused);
+
+    fs::remove_dir_all(&cache).unwrap();
+    mirror.write("sources.list", &source("me:s3cr3t"));
+    let done = format!("done {}", Sha256::of(&body()));
+    assert_eq!(mirror.fetch("1.0"), done);
+    assert_hidden("");
+
+    // The lists are there, and the package comes by apt: it has a login of its own, too.
+    let entry = tcforge::fetch::Cache::at(&cache).path_of(&Sha256::of(&body()));
+    fs::remove_file(entry).unwrap();
+    mirror.write("logins", "machine elsewhere.invalid login a password b\n");
+    mirror.set(&format!(
+        "Dir::Etc::netrc \"{}/logins\";",
+        mirror.folder.path().display()
+    ));
+    assert_eq!(mirror.fetch("1.0"), done);
+    let last = mirror.server.requests().pop().unwrap();
+    assert!(last.header("user-agent").starts_with("Debian APT"), "{last:?}");
+    assert_hidden("");
 }
 
 /// Debian takes old suites off the mirrors. Who has another entry for the suite, say of

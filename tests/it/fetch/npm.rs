@@ -215,6 +215,54 @@ fn a_login_is_sent_to_its_host_and_not_on_to_others() {
     }
 }
 
+/// Settings name hosts without a scheme, and registries tell their archives' URLs.
+#[test]
+fn a_token_is_not_sent_over_plain_http_for_a_registry_that_has_https() {
+    let plain = Arc::new(Server::new(|_, _| Reply::Good(body())));
+    let archive = plain.url("/tool-1.0.0.tgz");
+    let server = Server::tls(move |_, request| match request.header("authorization") {
+        "Bearer hidden" => answer(request, &archive, &Reply::status(404)),
+        _ => Reply::status(401),
+    });
+    // As if the token were for the host on that port, too.
+    let home = machine(&format!(
+        "registry={}\ncafile={AUTHORITY}\n{}/npm/:_authToken=hidden\n{}/:_authToken=hidden\n",
+        server.url("/npm/"),
+        authority(&server),
+        authority(&plain)
+    ));
+    assert_eq!(errand(home.path(), &[]).result(), done());
+    // The registry's own place is asked first, with the token.
+    assert_eq!(
+        server.targets(),
+        ["/npm/@scope%2ftool/1.0.0", "/npm/@scope/tool/-/tool-1.0.0.tgz"]
+    );
+    let sent: Vec<_> = plain
+        .requests()
+        .iter()
+        .map(|asked| asked.header("authorization").to_owned())
+        .collect();
+    assert_eq!(sent, [""]);
+
+    // A redirect to plain http is not followed at all.
+    let away = plain.url("/tool-1.0.0.tgz");
+    let server = Server::tls(move |_, request| {
+        let here = format!(
+            "https://{}/npm/@scope/tool/-/tool-1.0.0.tgz",
+            request.header("host")
+        );
+        answer(request, &here, &Reply::redirect(&away))
+    });
+    let home = machine(&format!(
+        "registry={}\ncafile={AUTHORITY}\n{}/npm/:_authToken=hidden\n",
+        server.url("/npm/"),
+        authority(&server)
+    ));
+    let refused = errand(home.path(), &[]).result();
+    assert!(refused.starts_with("error Downgrade {"), "{refused}");
+    assert_eq!(plain.requests().len(), 1, "it was asked once more");
+}
+
 #[test]
 fn the_project_is_asked_before_the_user_and_all() {
     let [project, user, all] = [0; 3].map(|_| registry(INTEGRITY, false));
