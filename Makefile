@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all the set-up that they need.
 
-CARGO ?= cargo
+export CARGO ?= cargo
 # The folder with Tiny Core's own files, for the tests that read them.
 TINYCORE := $(wildcard $(CURDIR)/../shared/tinycore-11)
 ifneq ($(TINYCORE),)

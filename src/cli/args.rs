@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use tcforge::image::appliance::DEFAULT_APPLIANCE;
-use tcforge::vm::ACCELERATOR;
 
 /// Turn an ordinary Linux host into a source of Tiny Core Linux extensions and appliances.
 #[derive(Debug, Parser)]
@@ -285,8 +284,9 @@ pub(crate) struct RunArgs {
     /// Start it by UEFI instead of by BIOS
     #[arg(long)]
     pub(crate) uefi: bool,
-    /// Who runs its instructions: the processor, or QEMU by emulation [default: KVM where it works]
-    #[arg(long, value_name = "WHO", env = ACCELERATOR)]
+    /// Who runs its instructions: the processor, or QEMU by emulation [env: TCFORGE_ACCELERATOR] [default: KVM
+    /// where it works]
+    #[arg(long, value_name = "WHO")]
     pub(crate) accelerator: Option<AcceleratorChoice>,
     /// MiB of memory
     #[arg(long, value_name = "MIB", default_value_t = 2048)]
@@ -305,9 +305,9 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "GIB", default_value_t = 8)]
     pub(crate) disk_size: u32,
     /// With --check: seconds until the box has to be up
-    #[arg(long = "timeout", value_name = "SECONDS", default_value_t = 1800)]
+    #[arg(long = "timeout", value_name = "SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(..=604_800))]
     pub(crate) time_out: u64,
-    /// With --check: where console.log, timeline.json and timeline.svg go
+    /// With --check: where the console's log, what QEMU said, the timeline and the box's logs go
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) report: Option<PathBuf>,
 }

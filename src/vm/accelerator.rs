@@ -1,21 +1,24 @@
 //! Whether machines run on the processor or are emulated.
 
 use std::fs::{self, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::VmError;
 use super::machine::{escaped, qemu};
 use crate::digest::Sha256;
-use crate::project::write_atomically;
+use crate::plain;
 use crate::scratch::Scratch;
 use crate::state;
 
 /// The environment variable that decides by hand: `kvm` or `tcg`.
 pub const ACCELERATOR: &str = "TCFORGE_ACCELERATOR";
+/// The file of [`hangs_file`].
+const HANGS: &str = "kvm-hangs";
 
 /// Who runs the machine's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,22 +36,26 @@ impl Accelerator {
     /// tell, or what was remembered of an earlier machine.
     pub fn of_this_machine() -> Self {
         static RUNS: OnceLock<bool> = OnceLock::new();
-        let runs = RUNS.get_or_init(|| {
-            let there = OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
-            there && virtualizes() && runs("-accel kvm -cpu host").unwrap_or(false)
-        });
-        match *runs && !hang_is_remembered() {
+        let runs = || {
+            *RUNS.get_or_init(|| {
+                let there = OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
+                there && virtualizes() && runs("-accel kvm -cpu host").unwrap_or(false)
+            })
+        };
+        match !hang_is_remembered() && runs() {
             true => Self::Kvm,
             false => Self::Tcg,
         }
     }
 
-    /// What [`ACCELERATOR`] says; `None` if it says neither.
-    pub fn by_hand() -> Option<Self> {
-        match std::env::var(ACCELERATOR).ok()?.as_str() {
-            "kvm" => Some(Self::Kvm),
-            "tcg" => Some(Self::Tcg),
-            _ => None,
+    /// What [`ACCELERATOR`] says; `None` if it is not set, or empty.
+    pub(super) fn by_hand() -> Result<Option<Self>, VmError> {
+        let said = std::env::var_os(ACCELERATOR).unwrap_or_default();
+        match said.to_string_lossy().as_ref() {
+            "" => Ok(None),
+            "kvm" => Ok(Some(Self::Kvm)),
+            "tcg" => Ok(Some(Self::Tcg)),
+            other => Err(VmError::Accelerator(other.to_owned())),
         }
     }
 
@@ -71,17 +78,17 @@ impl Accelerator {
 }
 
 /// Where it is remembered on which hosts KVM hangs: a line each.
-pub fn hangs_file() -> Option<PathBuf> {
-    Some(state::folder().ok()?.join("kvm-hangs"))
+pub(super) fn hangs_file() -> Option<PathBuf> {
+    Some(state::path()?.join(HANGS))
 }
 
 /// Remembers that Linux hangs here with KVM, and did not by emulation.
 pub(super) fn remember_hang() -> io::Result<()> {
-    let Some(file) = hangs_file().filter(|_| !hang_is_remembered()) else {
+    if hang_is_remembered() {
         return Ok(());
-    };
-    let known = fs::read_to_string(&file).unwrap_or_default();
-    write_atomically(&file, format!("{known}{}\n", this_host()).as_bytes())
+    }
+    let mut file = plain::append_own(&state::folder()?.join(HANGS))?;
+    file.write_all(format!("{}\n", this_host()).as_bytes())
 }
 
 fn hang_is_remembered() -> bool {

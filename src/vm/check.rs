@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::console::NoLine;
-use super::evidence::is_file_name;
+use super::evidence::{ANSWER, is_file_name};
 use super::timeline::Timeline;
 use super::{Guest, VmError};
 
@@ -16,8 +16,6 @@ const NOT_SET_UP: &str = "tcforge: the service ";
 
 /// How often is told what is waited for.
 const TICK: Duration = Duration::from_secs(1);
-/// For the end of a log.
-const LOG_TIME_OUT: Duration = Duration::from_secs(60);
 
 /// Runs a container of what the box itself has: its busybox, and the libraries
 /// that one may need. It prints its host name and its own process number.
@@ -51,7 +49,7 @@ pub enum CheckError {
         logs: String,
     },
     /// The box did not get that far in time.
-    #[error("{waiting_for} did not come within {} seconds\n{logs}", after.as_secs())]
+    #[error("gave up after {} s waiting for {waiting_for}\n{logs}", after.as_secs())]
     #[diagnostic(help(
         "`--timeout SECONDS` waits longer (emulation is ten to twenty times as slow as KVM); with `--report DIR` \
          all logs of the box are there to read"
@@ -65,9 +63,14 @@ pub enum CheckError {
         logs: String,
     },
     /// A container did not do what it was to do.
-    #[error("a container was to be process 1, and printed `{0}`")]
-    #[diagnostic(help("containerd's log in the box is /var/log/containerd.log"))]
-    Container(String),
+    #[error("a container was to be process 1, and printed `{printed}`\n{logs}")]
+    #[diagnostic(help("with `--report DIR` all logs of the box are there to read"))]
+    Container {
+        /// What it printed.
+        printed: String,
+        /// The last lines of containerd.
+        logs: String,
+    },
 }
 
 /// What a box is held to.
@@ -110,24 +113,42 @@ pub fn check(
 ) -> Result<Checked, CheckError> {
     let verdict = wait_for_verdict(guest, expected, tell)?;
     if let Some((_, failed)) = verdict.split_once(NOT_READY) {
+        let services = expected.services.iter().filter(|name| is_among(name, failed));
         return Err(CheckError::NotReady {
             failed: failed.trim_start_matches(':').trim().to_owned(),
-            logs: logs(
-                guest,
-                expected.services.iter().filter(|name| is_among(name, failed)),
-            ),
+            logs: logs_or_console(guest, services),
         });
     }
     let timeline = Timeline::of_guest(guest, expected.title)?;
-    let containerd = guest.run("[ -x /usr/local/etc/init.d/containerd ]", expected.time_out)?;
+    let containerd = guest.run("[ -x /usr/local/etc/init.d/containerd ]", ANSWER)?;
     let container = containerd.status == 0;
     if container {
-        let printed = guest.expect(CONTAINER, expected.time_out)?;
-        if printed.trim() != "process 1" {
-            return Err(CheckError::Container(printed));
-        }
+        tell(Standing::new(guest, "a container to run".to_owned()));
+        run_container(guest, expected)?;
     }
     Ok(Checked { timeline, container })
+}
+
+fn run_container(guest: &mut Guest, expected: &Expected<'_>) -> Result<(), CheckError> {
+    let containerd = ["containerd".to_owned()];
+    let printed = match guest.run(CONTAINER, expected.time_out) {
+        Ok(output) => output.text,
+        Err(VmError::TimeOut { after, .. }) => {
+            return Err(CheckError::TimeOut {
+                waiting_for: "a container to run".to_owned(),
+                after,
+                logs: logs_or_console(guest, containerd.iter()),
+            });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if printed.trim() == "process 1" {
+        return Ok(());
+    }
+    Err(CheckError::Container {
+        printed,
+        logs: logs_or_console(guest, containerd.iter()),
+    })
 }
 
 /// The line in which the box says how its start came out.
@@ -167,13 +188,17 @@ fn time_out(guest: &mut Guest, expected: &Expected<'_>, standing: Standing) -> C
 }
 
 impl Standing {
-    fn of(guest: &Guest, services: &[String]) -> Self {
+    fn new(guest: &Guest, waiting_for: String) -> Self {
         let console = guest.console();
         Self {
             at: console.now(),
-            waiting_for: waiting_for(&console_lines(guest), services),
+            waiting_for,
             last_line: console.last_line(),
         }
+    }
+
+    fn of(guest: &Guest, services: &[String]) -> Self {
+        Self::new(guest, waiting_for(&console_lines(guest), services))
     }
 }
 
@@ -208,8 +233,17 @@ fn is_among(name: &str, list: &str) -> bool {
     list.split([',', ':']).any(|one| one.trim() == name)
 }
 
-/// The last lines of services: what their scripts said, and their daemons. Of a box
-/// that cannot be asked, the end of the console.
+/// The last lines of services, or of the console if there are none.
+fn logs_or_console<'a>(guest: &mut Guest, services: impl Iterator<Item = &'a String>) -> String {
+    let logs = logs(guest, services);
+    match logs.is_empty() {
+        true => guest.console().end(),
+        false => logs,
+    }
+}
+
+/// The last lines of services: what their scripts said, and their daemons. A box that
+/// cannot be asked has none.
 fn logs<'a>(guest: &mut Guest, services: impl Iterator<Item = &'a String>) -> String {
     let mut logs = String::new();
     for name in services.filter(|name| is_file_name(name)) {
@@ -217,16 +251,13 @@ fn logs<'a>(guest: &mut Guest, services: impl Iterator<Item = &'a String>) -> St
             "grep '^{name}: ' /var/log/tcforge.log | tail -n 5; [ ! -s /var/log/{name}.log ] || {{\n\
              echo '--- the end of /var/log/{name}.log:'; tail -n 15 /var/log/{name}.log\n}}"
         );
-        match guest.run(&script, LOG_TIME_OUT) {
-            Ok(output) => logs.push_str(&format!("--- the service {name}:\n{}", output.text)),
-            // What cannot be asked now will not answer the next question.
-            Err(_) => break,
-        }
+        // What cannot be asked now will not answer the next question.
+        let Ok(output) = guest.run(&script, ANSWER) else {
+            break;
+        };
+        logs.push_str(&format!("--- the service {name}:\n{}", output.text));
     }
-    match logs.is_empty() {
-        true => guest.console().end(),
-        false => logs,
-    }
+    logs
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::Guest;
 use super::timeline::Timeline;
+use super::{Guest, VmError};
 
-/// For a box to hand out its logs.
-const TIME_OUT: Duration = Duration::from_secs(120);
+/// For a box that lives to answer a small question, or to hand out a log.
+pub(super) const ANSWER: Duration = Duration::from_secs(60);
 /// The most that is kept of each log (its end), and how many of them.
 const LARGEST: u32 = 256 << 10;
 const MOST: usize = 100;
@@ -31,42 +31,46 @@ pub struct Evidence {
     pub timeline: Timeline,
     /// The kernel's log (`dmesg`), and those of /var/log.
     pub logs: Vec<Log>,
-    /// Whether the box answered: else there is what its console said.
+    /// Whether the box answered to the end: else some are missing.
     pub complete: bool,
 }
 
 impl Evidence {
-    /// Asks a box. One that does not answer is asked once.
+    /// Asks a box, until it does not answer.
     pub fn of_guest(guest: &mut Guest, title: &str) -> Self {
-        let timeline = Timeline::of_guest(guest, title);
-        let complete = timeline.is_ok();
-        Self {
-            timeline: timeline.unwrap_or_else(|_| Timeline::of_console(guest, title)),
-            logs: if complete { logs(guest) } else { Vec::new() },
-            complete,
+        let answers = guest.run(":", ANSWER).is_ok();
+        let timeline = match answers {
+            true => Timeline::of_guest(guest, title).ok(),
+            false => None,
+        };
+        let mut evidence = Self {
+            complete: timeline.is_some(),
+            timeline: timeline.unwrap_or_else(|| Timeline::of_console(guest, title)),
+            logs: Vec::new(),
+        };
+        if evidence.complete {
+            evidence.complete = evidence.take_logs(guest).is_ok();
         }
+        evidence
     }
-}
 
-fn logs(guest: &mut Guest) -> Vec<Log> {
-    let mut ask = |script: &str| guest.run(script, TIME_OUT).ok().map(|output| output.text);
-    let mut logs = Vec::new();
-    if let Some(text) = ask("dmesg") {
-        logs.push(Log {
-            name: "dmesg".to_owned(),
+    fn take_logs(&mut self, guest: &mut Guest) -> Result<(), VmError> {
+        self.take(guest, "dmesg", "dmesg")?;
+        let names = guest.run(LIST, ANSWER)?.text;
+        for name in names.lines().filter(|name| is_file_name(name)).take(MOST) {
+            self.take(guest, name, &format!("tail -c {LARGEST} /var/log/{name}"))?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, guest: &mut Guest, name: &str, script: &str) -> Result<(), VmError> {
+        let text = guest.run(script, ANSWER)?.text;
+        self.logs.push(Log {
+            name: name.to_owned(),
             text,
         });
+        Ok(())
     }
-    let names = ask(LIST).unwrap_or_default();
-    for name in names.lines().filter(|name| is_file_name(name)).take(MOST) {
-        if let Some(text) = ask(&format!("tail -c {LARGEST} /var/log/{name}")) {
-            logs.push(Log {
-                name: name.to_owned(),
-                text,
-            });
-        }
-    }
-    logs
 }
 
 /// Whether a name that the box gave may be one of a file here.

@@ -85,8 +85,8 @@ pub struct Machine {
     pub boot: Boot,
     /// What starts that.
     pub firmware: Firmware,
-    /// Who runs it; `None`: KVM where it works, and emulation in its place where
-    /// Linux does not show itself.
+    /// Who runs it; `None`: who `TCFORGE_ACCELERATOR` says, or else KVM where it
+    /// works, and emulation in its place where Linux does not show itself.
     pub accelerator: Option<Accelerator>,
     /// MiB of memory.
     pub memory: u32,
@@ -106,12 +106,20 @@ impl Machine {
         Self {
             boot,
             firmware: Firmware::Bios,
-            accelerator: Accelerator::by_hand(),
+            accelerator: None,
             memory: 1024,
             cpus: 2,
             disks: Vec::new(),
             forwards: Vec::new(),
             network: false,
+        }
+    }
+
+    /// Who runs it, if that was decided by hand.
+    pub fn decided(&self) -> Result<Option<Accelerator>, VmError> {
+        match self.accelerator {
+            Some(accelerator) => Ok(Some(accelerator)),
+            None => Accelerator::by_hand(),
         }
     }
 

@@ -19,13 +19,13 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use accelerator::{ACCELERATOR, Accelerator, hangs_file};
+pub use accelerator::{ACCELERATOR, Accelerator};
 pub use check::{CheckError, Checked, Expected, Standing, check};
 pub use console::{Console, Line};
 pub use disk::create_data_disk;
 pub use evidence::{Evidence, Log};
 pub use machine::{Boot, Bus, Disk, Firmware, Forward, Machine};
-pub use process::{Guest, PATIENCE};
+pub use process::Guest;
 pub use shell::{Output, Shell};
 
 /// Why a machine could not do what it was to do.
@@ -40,6 +40,10 @@ pub enum VmError {
         /// The Debian package that has it.
         package: &'static str,
     },
+    /// The variable that decides who runs machines.
+    #[error("{} is `{}`", accelerator::ACCELERATOR, .0)]
+    #[diagnostic(help("set it to `kvm` or to `tcg`, or leave it out"))]
+    Accelerator(String),
     /// A file that the machine is made of cannot be used.
     #[error("cannot {action} `{}`", path.display())]
     #[diagnostic(help("a machine needs its image to be readable and a folder that it can write to"))]

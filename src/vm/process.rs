@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use super::VmError;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use super::accelerator::{Accelerator, remember_hang};
+use super::accelerator::{Accelerator, hangs_file, remember_hang};
 use super::console::{Console, Line, NoLine};
-use super::machine::{Arguments, Machine, SHELL_PORT, escaped};
+use super::machine::{Arguments, Firmware, Machine, SHELL_PORT, escaped};
 use super::shell::{Output, Shell};
 use crate::doctor::find_program;
+use crate::progress::{Progress, Silent};
 use crate::scratch::Scratch;
 
 /// How often the end of the process is looked for.
@@ -26,7 +27,7 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// How long a machine with KVM may say nothing before Linux shows itself. By
 /// emulation that takes half as long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a terminal's QEMU may take to give the terminal back.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -69,43 +70,55 @@ enum Serial {
 
 impl Machine {
     /// Starts the machine. `folder` takes its log (`console.log`), what QEMU
-    /// says (`qemu.log`), and a socket until QEMU has connected.
+    /// says (`qemu.log`), and a socket while it runs.
     pub fn start(&self, folder: &Path) -> Result<Guest, VmError> {
-        self.start_with(folder, Serial::Lines)
+        self.start_with(folder, Serial::Lines, &Silent)
+    }
+
+    /// The same for people, who are told when KVM does not work.
+    pub fn start_telling(&self, folder: &Path, progress: &dyn Progress) -> Result<Guest, VmError> {
+        self.start_with(folder, Serial::Lines, progress)
     }
 
     /// Starts it with its serial console on this program's own terminal, QEMU's
     /// keys (Ctrl-A h tells them) included. Nothing of the console can be
     /// waited for.
-    pub fn start_on_terminal(&self, folder: &Path) -> Result<Guest, VmError> {
-        self.start_with(folder, Serial::Terminal)
+    pub fn start_on_terminal(&self, folder: &Path, progress: &dyn Progress) -> Result<Guest, VmError> {
+        self.start_with(folder, Serial::Terminal, progress)
     }
 
-    fn start_with(&self, folder: &Path, serial: Serial) -> Result<Guest, VmError> {
+    fn start_with(&self, folder: &Path, serial: Serial, progress: &dyn Progress) -> Result<Guest, VmError> {
         self.check_files()?;
-        let Some(accelerator) = self.accelerator else {
-            return self.start_by_what_works(folder, serial);
-        };
-        self.launch(folder, serial, accelerator)
+        if let Some(accelerator) = self.decided()? {
+            return self.launch(folder, serial, accelerator);
+        }
+        match Accelerator::of_this_machine() {
+            Accelerator::Tcg => self.launch(folder, serial, Accelerator::Tcg),
+            Accelerator::Kvm => self.start_watched(folder, serial, progress),
+        }
     }
 
-    /// Starts it with KVM if that is there, and by emulation if Linux does not show
-    /// itself then.
-    fn start_by_what_works(&self, folder: &Path, serial: Serial) -> Result<Guest, VmError> {
-        if Accelerator::of_this_machine() == Accelerator::Tcg {
-            return self.launch(folder, serial, Accelerator::Tcg);
-        }
+    /// Starts it with KVM, and by emulation if Linux does not show itself then.
+    fn start_watched(
+        &self,
+        folder: &Path,
+        serial: Serial,
+        progress: &dyn Progress,
+    ) -> Result<Guest, VmError> {
         match self.launch(folder, serial, Accelerator::Kvm) {
             Ok(mut guest) => {
-                if guest.shows_itself(PATIENCE) {
+                // systemd-boot's menu cannot be told from a machine that hangs.
+                let cannot_be_told = serial == Serial::Terminal && self.firmware == Firmware::Uefi;
+                if cannot_be_told || guest.shows_itself(PATIENCE) {
                     return Ok(guest);
                 }
                 guest.end();
             }
             // Not even QEMU shows itself.
-            Err(VmError::Run(error)) if error.kind() == io::ErrorKind::TimedOut => {}
+            Err(VmError::TimeOut { .. }) => {}
             Err(error) => return Err(error),
         }
+        tell_of_silence(progress);
         let mut guest = self.launch(folder, serial, Accelerator::Tcg)?;
         guest.emulated = Emulated::Silent;
         Ok(guest)
@@ -145,15 +158,12 @@ impl Machine {
         drop(private);
         // Without QEMU at its other end a socket reads as closed.
         let closed = || UnixStream::pair().map(|pair| pair.0);
-        let (stream, hangs) = match stream {
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => (closed(), Err(error)),
-            stream => (stream.or_else(|_| closed()), Ok(())),
-        };
+        let hangs = matches!(&stream, Err(error) if error.kind() == io::ErrorKind::TimedOut);
         let guest = Guest {
             child,
             status: None,
             console,
-            shell: Shell::new(stream.map_err(VmError::Run)?),
+            shell: Shell::new(stream.or_else(|_| closed()).map_err(VmError::Run)?),
             said,
             log,
             reader,
@@ -161,8 +171,11 @@ impl Machine {
             accelerator,
             emulated: Emulated::AsMeant,
         };
-        // Not before there is a guest, which ends QEMU when it is dropped.
-        hangs.map_err(VmError::Run)?;
+        if hangs {
+            let error = guest.time_out("QEMU's connection", PATIENCE);
+            guest.end();
+            return Err(error);
+        }
         Ok(guest)
     }
 }
@@ -265,24 +278,31 @@ impl Guest {
         self.emulated != Emulated::AsMeant
     }
 
-    /// Whether Linux shows itself, by the shell inside, before the console has been
-    /// silent for so long. A machine that has ended shows that to whoever waits for
-    /// anything of it, and a menu at which somebody is choosing hangs no machine.
+    /// Whether Linux shows itself, on the console or by the shell inside, before the
+    /// console has been silent for so long. A machine that has ended shows that to
+    /// whoever waits for anything of it, and a menu at which somebody is choosing hangs
+    /// no machine.
     fn shows_itself(&mut self, patience: Duration) -> bool {
         let Ok(sent) = self.shell.send(":") else {
             return true;
         };
-        let mut heard = (0, Instant::now());
+        let start = Instant::now();
+        let mut heard = (0, start);
         loop {
             match self.shell.wait(&sent, POLL) {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
                 _ => return true,
             }
             let log = fs::read(&self.log).unwrap_or_default();
-            let chosen = self.serial == Serial::Lines || !is_choosing(&log);
-            if log.len() != heard.0 || !chosen {
-                heard = (log.len(), Instant::now());
-            } else if heard.1.elapsed() >= patience {
+            match Stage::of(&log) {
+                Stage::Linux => return true,
+                Stage::Menu if self.serial == Serial::Terminal => heard.1 = Instant::now(),
+                _ if log.len() != heard.0 => heard = (log.len(), Instant::now()),
+                _ => {}
+            }
+            // What a loader says again and again is no Linux, either.
+            let endless = self.serial == Serial::Lines && start.elapsed() >= patience * 3;
+            if heard.1.elapsed() >= patience || endless {
                 return false;
             }
         }
@@ -477,10 +497,43 @@ impl Drop for Guest {
     }
 }
 
-/// Whether GRUB's menu is on the console, and waits for somebody.
-fn is_choosing(log: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(log);
-    text.contains("GNU GRUB") && !text.contains("Booting `")
+/// How far a machine has come, by what its console said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The firmware, or a loader that has chosen what to boot.
+    Loader,
+    /// GRUB's menu waits for somebody.
+    Menu,
+    /// The kernel, or what it started.
+    Linux,
+}
+
+impl Stage {
+    fn of(log: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(log);
+        let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        if has(&["Linux version", "] Run /init", "tcforge: ", "login: "]) {
+            Self::Linux
+        } else if has(&["GNU GRUB"]) && !has(&["Booting "]) {
+            Self::Menu
+        } else {
+            Self::Loader
+        }
+    }
+}
+
+fn tell_of_silence(progress: &dyn Progress) {
+    let remembered = hangs_file().map_or_else(String::new, |file| {
+        format!(
+            "; if it boots now, this is remembered for this host in `{}`",
+            file.display()
+        )
+    });
+    progress.note(&format!(
+        "with KVM the machine said nothing for {} seconds: it is started again by emulation, ten to twenty times as \
+         slow{remembered} (`--accelerator kvm` tries KVM all the same)",
+        PATIENCE.as_secs()
+    ));
 }
 
 fn first_line(script: &str) -> &str {
@@ -512,14 +565,27 @@ mod tests {
     }
 
     #[test]
-    fn a_menu_waits_for_somebody_until_an_entry_is_chosen() {
-        for (log, choosing) in [
-            ("", false),
-            ("SeaBIOS", false),
-            ("GNU GRUB  version 2.06\r\n *Demo", true),
-            ("GNU GRUB  version 2.06\r\n *Demo\r\n  Booting `Demo'", false),
+    fn the_console_tells_how_far_a_machine_has_come() {
+        for (log, stage) in [
+            ("", Stage::Loader),
+            ("SeaBIOS", Stage::Loader),
+            ("GNU GRUB  version 2.06\r\n *Demo", Stage::Menu),
+            (
+                "GNU GRUB  version 2.06\r\n *Demo\r\n  Booting `Demo'",
+                Stage::Loader,
+            ),
+            (
+                "GNU GRUB  version 2.06\r\n  Booting a command list",
+                Stage::Loader,
+            ),
+            (
+                "GNU GRUB  Booting `x'\r\n[    0.0] Linux version 5.10",
+                Stage::Linux,
+            ),
+            ("GNU GRUB  Booting `x'\r\ntcforge: no data disk", Stage::Linux),
+            ("\r\nbox login: ", Stage::Linux),
         ] {
-            assert_eq!(is_choosing(log.as_bytes()), choosing, "{log}");
+            assert_eq!(Stage::of(log.as_bytes()), stage, "{log}");
         }
     }
 }

@@ -14,8 +14,8 @@ pub(crate) fn tiny_core() -> Option<&'static Path> {
         let folder = find();
         if folder.is_none() {
             // Not by a macro, whose lines are kept back for tests that pass.
-            let line = "note: no files of Tiny Core's own here (TCFORGE_TINYCORE): what needs them is \
-                        checked with files that the project brings or makes\n";
+            let line = "note: Tiny Core's own files are not here (set TCFORGE_TINYCORE); the tests of them use \
+                        what the project brings or makes\n";
             let _ = io::stderr().write_all(line.as_bytes());
         }
         folder

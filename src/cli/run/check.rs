@@ -28,8 +28,7 @@ pub(super) fn run(
     folder: &Path,
     terminal: &Terminal,
 ) -> super::super::Outcome {
-    let mut guest = machine.start(folder)?;
-    super::tell_of_silence(&guest, terminal);
+    let mut guest = machine.start_telling(folder, terminal)?;
     let title = args.iso.file_name().unwrap_or_default().to_string_lossy();
     let services: Vec<_> = services.iter().map(|service| service.name.clone()).collect();
     let expected = Expected {
@@ -43,11 +42,17 @@ pub(super) fn run(
     if let Some(report) = &args.report {
         terminal.status("Asking", "the box for its logs");
         let evidence = Evidence::of_guest(&mut guest, &title);
-        write_report(report, folder, &evidence)
-            .into_diagnostic()
-            .wrap_err_with(|| format!("cannot write the report to `{}`", report.display()))?;
         if !evidence.complete {
-            terminal.warning("the box does not answer: the report has what its console said, and no logs");
+            terminal.warning("the box does not answer: what the report has of it is not all");
+        }
+        let written = write_report(report, folder, &evidence)
+            .into_diagnostic()
+            .wrap_err_with(|| format!("cannot write the report to `{}`", report.display()));
+        match (&result, written) {
+            (Ok(_), written) => written?,
+            // Why the check failed matters more.
+            (Err(_), Err(error)) => terminal.warning(format!("{error:#}")),
+            (Err(_), Ok(())) => {}
         }
     }
     let Checked { timeline, container } = result?;
@@ -103,6 +108,7 @@ impl<'a> Teller<'a> {
 fn write_report(report: &Path, folder: &Path, evidence: &Evidence) -> io::Result<()> {
     let logs = report.join("logs");
     fs::create_dir_all(&logs)?;
+    remove_logs(&logs)?;
     for name in ["console.log", "qemu.log"] {
         write_privately(&report.join(name), &fs::read(folder.join(name))?)?;
     }
@@ -115,6 +121,22 @@ fn write_report(report: &Path, folder: &Path, evidence: &Evidence) -> io::Result
         &report.join("timeline.svg"),
         evidence.timeline.to_svg().as_bytes(),
     )
+}
+
+/// Those of an earlier run; what has another name is somebody's own.
+fn remove_logs(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_log = [".log", ".log.old", ".start"]
+            .iter()
+            .any(|end| name.ends_with(end));
+        if entry.file_type()?.is_file() && (is_log || ["dmesg", "messages"].contains(&&*name)) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn print(timeline: &Timeline, terminal: &Terminal) -> io::Result<()> {

@@ -11,9 +11,7 @@ use miette::{IntoDiagnostic, WrapErr};
 use reqwest::Url;
 use tcforge::image::description::{Description, Service};
 use tcforge::scratch::{self, Scratch};
-use tcforge::vm::{
-    Accelerator, Boot, Bus, Disk, Firmware, Forward, Guest, Machine, PATIENCE, create_data_disk, hangs_file,
-};
+use tcforge::vm::{Accelerator, Boot, Bus, Disk, Firmware, Forward, Guest, Machine, create_data_disk};
 
 use super::args::{AcceleratorChoice, BootChoice, RunArgs};
 use super::terminal::Terminal;
@@ -24,7 +22,8 @@ const BOOT: Duration = Duration::from_secs(1800);
 pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> super::Outcome {
     let description = Description::read(&args.iso)?;
     let mut machine = machine(args, terminal)?;
-    let accelerator = machine.accelerator.unwrap_or_else(Accelerator::of_this_machine);
+    let decided = machine.decided()?;
+    let accelerator = decided.unwrap_or_else(Accelerator::of_this_machine);
     if description.is_none() {
         // An image that is not ours need not say anything where it is listened to.
         machine.accelerator = Some(accelerator);
@@ -54,29 +53,14 @@ pub(crate) fn run(args: &RunArgs, terminal: &Terminal) -> super::Outcome {
         "Console",
         "this terminal; Ctrl-A X ends the machine, Ctrl-A H tells more",
     );
-    let mut guest = machine.start_on_terminal(folder.path())?;
-    tell_of_silence(&guest, terminal);
+    let mut guest = machine.start_on_terminal(folder.path(), terminal)?;
+    if guest.was_silent() {
+        // Its answer has it remembered that KVM hangs here.
+        let _ = guest.run(":", BOOT);
+    }
     open_loopback(&mut guest, &machine, terminal);
     guest.wait()?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Says why a machine is emulated that was started with KVM.
-fn tell_of_silence(guest: &Guest, terminal: &Terminal) {
-    if !guest.was_silent() {
-        return;
-    }
-    let remembered = hangs_file().map_or_else(String::new, |file| {
-        format!(
-            "; if it answers now, `{}` has it remembered for this host",
-            file.display()
-        )
-    });
-    terminal.warning(format!(
-        "with KVM the machine said nothing for {} seconds: started again by emulation, ten to twenty times as \
-         slow{remembered} (`--accelerator kvm` tries KVM all the same)",
-        PATIENCE.as_secs()
-    ));
 }
 
 fn machine(args: &RunArgs, terminal: &Terminal) -> miette::Result<Machine> {
