@@ -104,10 +104,13 @@ fn a_umask_keeps_out_others_but_not_the_program() {
 /// up.
 const QEMU: &str = r#"#!/bin/sh
 for word; do
-    case $word in socket,*) socket=${word##*path=} ;; esac
+    case $word in
+    socket,*) socket=${word##*path=} ;;
+    stdio,*) log=${word##*logfile=} ;;
+    esac
 done
 stat -c '%a %n' "$socket" "${socket%/*}" "${socket%/*/*}" >"$SEEN"
-echo "password: secret"
+echo "password: secret" >>"$log"
 exit 1
 "#;
 
