@@ -26,7 +26,7 @@ pub struct Standing {
 impl Standing {
     /// What lies in `out` for a plan; `None` if that is no extension with an info file.
     pub fn find(plan: &Plan, out: &Path) -> Option<Self> {
-        let image = out.join(format!("{}.tcz", plan.name));
+        let image = out.join(plan.file_name());
         let info = plain::read(&image.with_added_extension("info")).ok()?;
         let info = image.is_file().then(|| Info::parse(&info).0)?;
         let sbom = plain::read(&image.with_added_extension("spdx.json")).unwrap_or_default();

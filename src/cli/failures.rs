@@ -65,7 +65,7 @@ fn add_reasons(error: &dyn Diagnostic, reasons: &mut Vec<Reason>) {
 pub(crate) fn show(failed: &[Failed], terminal: &Terminal) {
     let mut table = terminal.table(["NOT BUILT", "WHY", "HINT"]);
     for one in failed {
-        let mut name = file_name(one);
+        let mut name = one.plan().file_name();
         for reason in reasons(one) {
             table.add_row([
                 terminal.cell(std::mem::take(&mut name), Some(Color::Cyan)),
@@ -75,11 +75,6 @@ pub(crate) fn show(failed: &[Failed], terminal: &Terminal) {
         }
     }
     terminal.say_table(&table);
-}
-
-/// The name that an extension was to get.
-pub(crate) fn file_name(failed: &Failed) -> String {
-    format!("{}.tcz", failed.plan().name)
 }
 
 /// What scripts are told of an extension that was not built.
@@ -92,7 +87,7 @@ pub(crate) struct Row {
 /// The same for scripts.
 pub(crate) fn rows(failed: &[Failed]) -> Vec<Row> {
     let row = |one: &Failed| Row {
-        extension: file_name(one),
+        extension: one.plan().file_name(),
         reasons: reasons(one),
     };
     failed.iter().map(row).collect()

@@ -162,7 +162,7 @@ impl Supply<'_> {
         let builder = self.builder(&lock);
         for plan in self.plans(roots)? {
             match self.taken(&builder, &plan, out) {
-                Ok(Some(standing)) if standing.unlocked => supplied.unlocked.push(file_name(&plan)),
+                Ok(Some(standing)) if standing.unlocked => supplied.unlocked.push(plan.file_name()),
                 Ok(Some(_)) => supplied.seen.extend(lock.first_seen(&plan).cloned()),
                 // What is wrong with its inputs, building it tells.
                 Ok(None) | Err(_) => missing.push(plan),
@@ -192,7 +192,7 @@ impl Supply<'_> {
         self.progress.note(&format!(
             "{}: what is there was made of another recipe, other scripts or upstream files, for another time, or by another \
              tcforge; it is built again",
-            file_name(plan)
+            plan.file_name()
         ));
         Ok(None)
     }
@@ -235,12 +235,8 @@ impl Supplied {
 }
 
 fn names(failed: &[Failed]) -> String {
-    let names: Vec<_> = failed.iter().map(|one| file_name(one.plan())).collect();
+    let names: Vec<_> = failed.iter().map(|one| one.plan().file_name()).collect();
     names.join(", ")
-}
-
-fn file_name(plan: &Plan) -> String {
-    format!("{}.tcz", plan.name)
 }
 
 #[derive(Deserialize)]
