@@ -398,6 +398,11 @@ fn info(plan: &Plan) -> Info {
     }
 }
 
+/// What an info file says of an asset whose place a local file took.
+pub(super) fn unlocked_note(asset: &str) -> String {
+    format!("{UNLOCKED} in the place of {asset}.")
+}
+
 /// The recipe's comments and what else a person should know.
 fn comments(plan: &Plan) -> String {
     // A recipe's lines are broken for the recipe, an info file's anew.
@@ -420,7 +425,7 @@ fn comments(plan: &Plan) -> String {
         lines.push(optional_note(one.path.as_str(), &one.reason));
     }
     for asset in plan.assets.iter().filter(|asset| asset.is_unlocked()) {
-        lines.push(format!("{UNLOCKED} in the place of {}.", asset.name));
+        lines.push(unlocked_note(&asset.name));
     }
     lines.join("\n")
 }

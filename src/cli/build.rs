@@ -76,7 +76,7 @@ fn finish(outcome: Outcome, lock: &Lock, out: &Path, terminal: &Terminal) -> sup
     {
         return Err(failures::only(only, out, "`--force`", terminal));
     }
-    failures::show(&failed, terminal);
+    failures::show_not_built(&failed, terminal);
     Err(miette::miette!(
         help = "the table says why; `--force` writes also what only the audit is against",
         "{} of {} could not be built",

@@ -159,6 +159,58 @@ fn scripts_are_told_the_same() {
 }
 
 #[test]
+fn a_fetch_gets_what_it_can_and_tells_the_rest() {
+    let world = world();
+    // One file of two.
+    world.edit(
+        "project/recipes/absent/recipe.toml",
+        "[[release.test.asset]]",
+        "[[release.test.asset]]\nurl = \"https://upstream.invalid/good\"\nplace = [{ to = \"usr/local/bin/x\" }]\n\n\
+         [[release.test.asset]]",
+    );
+    program(&world, "unlisted");
+    let run = world.run(&[
+        "fetch",
+        "--offline",
+        "--json",
+        "absent",
+        "unknown",
+        "unlisted",
+        "tool",
+    ]);
+    assert_eq!(run.code, Some(1), "{run:?}");
+    let names: Vec<_> = run
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["name"].clone())
+        .collect();
+    assert_eq!(names, ["good", "tool.tar.gz"]);
+    let not_in_the_lock =
+        |name: &str| format!("`{name}` of `{name}` is not in the lock: https://upstream.invalid/{name}");
+    let rows = cells(&run.stderr);
+    assert!(rows[0][0].starts_with("Fetched 2 files, "), "{rows:?}");
+    assert_eq!(rows[1], ["NOT FETCHED", "WHY", "HINT"]);
+    let whys: Vec<_> = rows[2..5].iter().map(|row| (row[0], row[1].to_owned())).collect();
+    assert_eq!(
+        whys,
+        [
+            ("unknown.tcz", not_in_the_lock("unknown")),
+            ("unlisted.tcz", not_in_the_lock("unlisted")),
+            (
+                "absent.tcz",
+                "not in the cache, and this is offline: absent (https://upstream.invalid/absent)".to_owned()
+            ),
+        ]
+    );
+    assert_eq!(
+        rows[5],
+        ["error: the files of 3 of 4 extensions could not be fetched"]
+    );
+}
+
+#[test]
 fn what_cannot_be_loaded_without_what_failed_is_built_and_warned_of() {
     let world = world();
     world.recipe("user", "dependencies = [\"unknown.tcz\", \"tool.tcz\"]\n");
