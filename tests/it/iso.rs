@@ -1078,7 +1078,7 @@ fn what_the_audit_keeps_from_an_image_is_forced_as_the_hint_says() {
         ),
         (
             "\"tool.tcz\", \"again.tcz\"",
-            "build again tool --channel other,helper=test --out there --force",
+            "build tool again --channel other,helper=test --out there --force",
         ),
     ] {
         let world = boxed();
