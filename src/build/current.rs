@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::BuildError;
 use super::own::OwnFiles;
-use super::recipes::{Builder, UNLOCKED};
+use super::recipes::{Builder, UNLOCKED, unlocked_note};
 use crate::base::Base;
 use crate::digest::Sha256;
 use crate::plain;
@@ -17,24 +17,34 @@ use crate::tcz::side::{Info, Sbom};
 /// An extension that is there already.
 #[derive(Debug)]
 pub struct Standing {
-    /// Whether it was made with a local file that the lock says nothing of.
-    pub unlocked: bool,
     version: String,
+    /// The comments of its info file, on one line.
+    comments: String,
     inputs: Option<Sha256>,
 }
 
 impl Standing {
     /// What lies in `out` for a plan; `None` if that is no extension with an info file.
     pub fn find(plan: &Plan, out: &Path) -> Option<Self> {
-        let image = out.join(format!("{}.tcz", plan.name));
+        let image = out.join(plan.file_name());
         let info = plain::read(&image.with_added_extension("info")).ok()?;
         let info = image.is_file().then(|| Info::parse(&info).0)?;
         let sbom = plain::read(&image.with_added_extension("spdx.json")).unwrap_or_default();
         Some(Self {
-            unlocked: info.comments.contains(UNLOCKED),
             version: info.version,
+            comments: info.comments.split_whitespace().collect::<Vec<_>>().join(" "),
             inputs: Sbom::inputs_of(&sbom),
         })
+    }
+
+    /// Whether it was made with a local file that the lock says nothing of.
+    pub fn is_unlocked(&self) -> bool {
+        self.comments.contains(UNLOCKED)
+    }
+
+    /// Whether that was in the place of this asset.
+    pub fn is_local(&self, asset: &str) -> bool {
+        self.comments.contains(&unlocked_note(asset))
     }
 }
 
@@ -47,7 +57,7 @@ impl Builder<'_> {
             return Ok(false);
         }
         match standing.inputs {
-            Some(inputs) if !standing.unlocked => Ok(inputs == self.inputs(plan)?),
+            Some(inputs) if !standing.is_unlocked() => Ok(inputs == self.inputs(plan)?),
             _ => Ok(true),
         }
     }

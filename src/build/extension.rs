@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::BuildError;
-use crate::audit;
+use crate::audit::{self, AuditError};
 use crate::base::Base;
 use crate::digest::Sha256;
 use crate::flock;
@@ -47,7 +47,7 @@ pub struct Draft {
 pub struct Made {
     /// What it is.
     pub extension: Extension,
-    image: PathBuf,
+    pub(super) image: PathBuf,
     stage: Stage,
     contents: BTreeMap<TreePath, Sha256>,
 }
@@ -137,18 +137,21 @@ impl Draft {
     }
 }
 
-/// Audits what was made together; what they need besides each other is looked
-/// for in `out`, from earlier builds.
-pub(crate) fn audit_made(
-    made: &[Made],
-    out: &Path,
-    project: &Project,
-    base: &Base,
-) -> Result<Vec<audit::Report>, BuildError> {
-    let options = audit::Options {
+/// How what is made for `out` is audited: what it needs besides what is made with it is
+/// looked for there, from earlier builds.
+pub(crate) fn audit_options(out: &Path, project: &Project) -> Result<audit::Options, BuildError> {
+    Ok(audit::Options {
         folders: vec![out.to_owned()],
         ..audit::Options::load(project)?
-    };
+    })
+}
+
+/// Audits what was made together.
+pub(crate) fn audit_made(
+    made: &[Made],
+    base: &Base,
+    options: &audit::Options,
+) -> Result<Vec<audit::Report>, AuditError> {
     let made: Vec<_> = made
         .iter()
         .map(|made| audit::Made {
@@ -158,7 +161,7 @@ pub(crate) fn audit_made(
             sums: &made.extension.sums,
         })
         .collect();
-    Ok(audit::check_made(&made, base, &options)?)
+    audit::check_made(&made, base, options)
 }
 
 /// Refuses a name for an extension where a folder is in the way of one of its files,
@@ -175,37 +178,54 @@ pub(super) fn refuse_folders(file_name: &str, out: &Path) -> Result<(), BuildErr
     Ok(())
 }
 
-/// Gives the files that were made in a scratch folder their names in `out`.
-/// Side files of an earlier build that the new one does not have are removed.
+/// Gives the files of an extension that was made in a scratch folder their names in
+/// `out`, in the place of those of an earlier build: all of them, or the earlier ones stay.
 /// One program at a time does so in a folder, and an interrupt waits for it.
-pub(super) fn publish<'a>(
-    scratch: &Scratch,
-    extensions: impl IntoIterator<Item = &'a Extension>,
-    out: &Path,
-) -> Result<(), BuildError> {
+pub(super) fn publish(scratch: &Scratch, extension: &Extension, out: &Path) -> Result<(), BuildError> {
     let _lock = flock::folder(out, || {}).map_err(|source| BuildError::write(out, source))?;
     let _all_or_nothing = scratch::hold_interrupts();
-    let extensions: Vec<_> = extensions.into_iter().collect();
-    for extension in &extensions {
-        refuse_folders(&extension.file_name, out)?;
-    }
-    for extension in extensions {
-        remove_old_side_files(&extension.file_name, scratch.path(), out)?;
-        for made in files_of(&extension.file_name, scratch.path())? {
-            let target = out.join(made.file_name().unwrap_or_default());
-            fs::rename(&made, &target).map_err(|source| BuildError::write(&target, source))?;
-        }
-    }
-    Ok(())
+    let name = &extension.file_name;
+    refuse_folders(name, out)?;
+    let earlier = scratch.path().join(EARLIER);
+    fs::create_dir_all(&earlier).map_err(|source| BuildError::write(&earlier, source))?;
+    let mut moves = Moves::default();
+    let replaced = files_of(name, out)
+        .and_then(|old| moves.add(old.into_iter().rev(), &earlier, out))
+        .and_then(|()| files_of(name, scratch.path()))
+        .and_then(|new| moves.add(new, out, out));
+    replaced.inspect_err(|_| moves.undo())
 }
 
-fn remove_old_side_files(file_name: &str, made: &Path, out: &Path) -> Result<(), BuildError> {
-    for old in files_of(file_name, out)? {
-        if !made.join(old.file_name().unwrap_or_default()).exists() {
-            fs::remove_file(&old).map_err(|source| BuildError::write(&old, source))?;
+/// The folder in the scratch folder for what is replaced. No extension's file has this name.
+const EARLIER: &str = "earlier";
+
+/// Files that were moved, each from where to where.
+#[derive(Default)]
+struct Moves(Vec<(PathBuf, PathBuf)>);
+
+impl Moves {
+    /// Moves files into `folder`; an error names the one of `out`.
+    fn add(
+        &mut self,
+        files: impl IntoIterator<Item = PathBuf>,
+        folder: &Path,
+        out: &Path,
+    ) -> Result<(), BuildError> {
+        for from in files {
+            let name = from.file_name().unwrap_or_default();
+            let to = folder.join(name);
+            fs::rename(&from, &to).map_err(|source| BuildError::write(&out.join(name), source))?;
+            self.0.push((from, to));
+        }
+        Ok(())
+    }
+
+    /// Moves them back, as far as that can be done.
+    fn undo(&self) {
+        for (from, to) in self.0.iter().rev() {
+            let _ = fs::rename(to, from);
         }
     }
-    Ok(())
 }
 
 /// The image and the side files of an extension in a folder, the image last.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::slice;
 
 use super::BuildError;
-use super::extension::{self, Draft, Extension, audit_made};
+use super::extension::{self, Draft, Extension, audit_made, audit_options};
 use super::losses::Losses;
 use super::recipes::{EXTENSION_BY, dependency};
 use crate::audit;
@@ -98,11 +98,12 @@ pub fn pack_folder(
     };
     let beside = |name: &str| dependencies_beside(parent, name);
     let made = draft.make(&base, &beside, scratch.path(), progress)?;
-    let report = audit_made(slice::from_ref(&made), parent, project, &base)?.remove(0);
+    let options = audit_options(parent, project)?;
+    let report = audit_made(slice::from_ref(&made), &base, &options)?.remove(0);
     let extension = made.extension;
     let published = request.publish_with_errors || report.worst() < audit::Level::Error;
     if published {
-        extension::publish(&scratch, [&extension], parent)?;
+        extension::publish(&scratch, &extension, parent)?;
     }
     Ok(PackedFolder {
         extension,

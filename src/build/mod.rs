@@ -28,13 +28,13 @@ use crate::tcz::squashfs::{OptionError, PackError};
 use crate::tcz::verify::VerifyError;
 
 pub use current::Standing;
-pub(crate) use extension::audit_made;
 pub use extension::{Draft, Extension, Made};
+pub(crate) use extension::{audit_made, audit_options};
 pub use folder::{FolderRequest, PackedFolder, pack_folder};
 pub use losses::{Loss, Losses};
 pub use recipes::{Builder, Built, Failed, Outcome, UNLOCKED, wanted};
 
-/// Why nothing was built.
+/// Why an extension was not built.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum BuildError {
     /// A data file.

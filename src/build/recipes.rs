@@ -10,7 +10,7 @@ use super::BuildError;
 use super::extension::{self, Draft, Extension, Made};
 use super::tree::Composer;
 use crate::archive::Limits;
-use crate::audit;
+use crate::audit::{self, AuditError};
 use crate::base::Base;
 use crate::digest::Sha256;
 use crate::fetch::{Cached, Fetcher, Wanted};
@@ -69,9 +69,13 @@ pub struct Outcome {
 impl Outcome {
     /// Adds plans that were not built, because the sums of their files are not known.
     pub fn add_unknown(&mut self, unknown: Vec<(Plan, PinError)>) {
-        let unknown = unknown.into_iter();
-        let failed = unknown.map(|(plan, error)| Failed::not_made(plan, error.into()));
-        self.failed.extend(failed);
+        for (plan, error) in unknown {
+            self.add_failed(plan, error.into());
+        }
+    }
+
+    fn add_failed(&mut self, plan: Plan, error: BuildError) {
+        self.failed.push(Failed::not_made(plan, error));
     }
 }
 
@@ -133,10 +137,14 @@ impl Builder<'_> {
     pub fn build(&self, plans: Vec<Plan>, out: &Path) -> Result<Outcome, BuildError> {
         let base = Base::load(self.project)?;
         let limits = Limits::load(self.project)?;
-        let (ready, mut failed) = self.prepare(plans, out);
+        let options = extension::audit_options(out, self.project)?;
+        let (ready, failed) = self.prepare(plans, out);
+        let mut outcome = Outcome {
+            built: Vec::new(),
+            failed,
+        };
         if ready.is_empty() {
-            let built = Vec::new();
-            return Ok(Outcome { built, failed });
+            return Ok(outcome);
         }
         fs::create_dir_all(out).map_err(|source| BuildError::make_folder(out, source))?;
         let scratch = Scratch::in_dir(out).map_err(|source| BuildError::write(out, source))?;
@@ -152,22 +160,24 @@ impl Builder<'_> {
                     plans.push((plan, time));
                     made.push(one);
                 }
-                Err(error) => failed.push(Failed::not_made(plan, error)),
+                Err(error) => outcome.add_failed(plan, error),
             }
         }
-        let reports = extension::audit_made(&made, out, self.project, &base)?;
-        let built = plans.into_iter().zip(made).zip(reports);
-        let (built, kept_back): (Vec<_>, Vec<_>) = built
-            .map(|(((plan, time), made), report)| Built {
-                plan,
-                extension: made.extension,
-                report,
-                time,
-            })
-            .partition(|one| self.publish_with_errors || one.report.worst() < audit::Level::Error);
-        extension::publish(&scratch, built.iter().map(|one| &one.extension), out)?;
-        failed.extend(kept_back.into_iter().map(|one| Failed::KeptBack(Box::new(one))));
-        Ok(Outcome { built, failed })
+        for one in audit(plans, made, &base, &options, &mut outcome)? {
+            self.publish(one, &scratch, out, &mut outcome);
+        }
+        Ok(outcome)
+    }
+
+    /// Gives an extension its name, unless the audit is against it.
+    fn publish(&self, one: Built, scratch: &Scratch, out: &Path, outcome: &mut Outcome) {
+        if !self.publish_with_errors && one.report.worst() >= audit::Level::Error {
+            return outcome.failed.push(Failed::KeptBack(Box::new(one)));
+        }
+        match extension::publish(scratch, &one.extension, out) {
+            Ok(()) => outcome.built.push(one),
+            Err(error) => outcome.add_failed(one.plan, error),
+        }
     }
 
     fn make(
@@ -216,7 +226,7 @@ impl Builder<'_> {
     /// What has to be fetched for a plan, and the sum of all inputs; an error if it is
     /// known already that nothing can come of it.
     fn wanted(&self, plan: &Plan, out: &Path) -> Result<(Option<Sha256>, Vec<Wanted>), BuildError> {
-        extension::refuse_folders(&file_name(plan), out)?;
+        extension::refuse_folders(&plan.file_name(), out)?;
         Ok((
             self.known_inputs(plan)?,
             wanted(std::slice::from_ref(plan), self.lock)?,
@@ -240,7 +250,7 @@ impl Builder<'_> {
         });
         let block_size = plan.packing.block_size;
         Ok(Draft {
-            file_name: file_name(plan),
+            file_name: plan.file_name(),
             stage: composer.compose(plan, &paths)?,
             info: info(plan),
             dependencies: plan
@@ -281,6 +291,37 @@ impl Builder<'_> {
     }
 }
 
+/// Audits what was made of plans together. What cannot be read fails, and the others are
+/// audited without it.
+fn audit(
+    mut plans: Vec<(Plan, Duration)>,
+    mut made: Vec<Made>,
+    base: &Base,
+    options: &audit::Options,
+    outcome: &mut Outcome,
+) -> Result<Vec<Built>, BuildError> {
+    let reports = loop {
+        let error = match extension::audit_made(&made, base, options) {
+            Ok(reports) => break reports,
+            Err(error) => error,
+        };
+        let is_told_of = |one: &Made| matches!(&error, AuditError::Read { path, .. } if *path == one.image);
+        let Some(index) = made.iter().position(is_told_of) else {
+            return Err(error.into());
+        };
+        made.remove(index);
+        outcome.add_failed(plans.remove(index).0, error.into());
+    };
+    let built = plans.into_iter().zip(made).zip(reports);
+    let built = built.map(|(((plan, time), made), report)| Built {
+        plan,
+        extension: made.extension,
+        report,
+        time,
+    });
+    Ok(built.collect())
+}
+
 /// What the fetcher has to get for plans, by the lock: every asset that is not
 /// a local file, in order.
 pub fn wanted(plans: &[Plan], lock: &Lock) -> Result<Vec<Wanted>, BuildError> {
@@ -290,11 +331,6 @@ pub fn wanted(plans: &[Plan], lock: &Lock) -> Result<Vec<Wanted>, BuildError> {
         wanted.extend(locked.filter_map(|(asset, locked)| Some(locked?.wanted_from(&asset.origin))));
     }
     Ok(wanted)
-}
-
-/// The file name of a plan's extension.
-fn file_name(plan: &Plan) -> String {
-    format!("{}.tcz", plan.name)
 }
 
 /// The files of a plan's assets: the local ones, and, in order, those that were fetched.
@@ -362,6 +398,11 @@ fn info(plan: &Plan) -> Info {
     }
 }
 
+/// What an info file says of an asset whose place a local file took.
+pub(super) fn unlocked_note(asset: &str) -> String {
+    format!("{UNLOCKED} in the place of {asset}.")
+}
+
 /// The recipe's comments and what else a person should know.
 fn comments(plan: &Plan) -> String {
     // A recipe's lines are broken for the recipe, an info file's anew.
@@ -384,7 +425,7 @@ fn comments(plan: &Plan) -> String {
         lines.push(optional_note(one.path.as_str(), &one.reason));
     }
     for asset in plan.assets.iter().filter(|asset| asset.is_unlocked()) {
-        lines.push(format!("{UNLOCKED} in the place of {}.", asset.name));
+        lines.push(unlocked_note(&asset.name));
     }
     lines.join("\n")
 }

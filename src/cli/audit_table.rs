@@ -1,5 +1,6 @@
 //! Findings of the audit, for people.
 
+use std::fmt::Display;
 use std::io;
 use std::path::Path;
 
@@ -39,7 +40,7 @@ pub(crate) fn print(reports: &[Report], terminal: &Terminal) -> io::Result<()> {
                 terminal.cell("", None),
                 terminal.cell(finding.level, Some(color_of(finding.level))),
                 terminal.cell(finding.check, None),
-                terminal.cell(text(finding), None),
+                terminal.cell(text_of(finding), None),
             ]);
         }
     }
@@ -59,7 +60,7 @@ fn color_of(level: Level) -> Color {
 pub(crate) fn say_findings(report: &Report, terminal: &Terminal) {
     let name = report.name();
     for finding in &report.findings {
-        let line = format!("{name}: {}: {}", finding.check, text(finding));
+        let line = format!("{name}: {}: {}", finding.check, text_of(finding));
         match finding.level {
             Level::Error => terminal.audit_error(line),
             Level::Warning if finding.may_fail() => terminal.warning(line),
@@ -119,21 +120,18 @@ pub(crate) fn warn_of_forced(report: &Report, path: &Path, terminal: &Terminal) 
     }
 }
 
-fn text(finding: &Finding) -> String {
-    let hint = finding
-        .hint
-        .as_ref()
-        .map(|hint| format!(" ({hint})"))
-        .unwrap_or_default();
-    format!("{}{hint}", what(finding))
+/// What was found, where, and what to do about it.
+pub(crate) fn text(path: Option<impl Display>, message: &str, hint: Option<&str>) -> String {
+    let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+    format!("{}{hint}", what(path, message))
 }
 
 /// What was found and where, without what to do about it.
-pub(crate) fn what(finding: &Finding) -> String {
-    let place = finding
-        .path
-        .as_ref()
-        .map(|path| format!("{path}: "))
-        .unwrap_or_default();
-    format!("{place}{}", finding.message)
+pub(crate) fn what(path: Option<impl Display>, message: &str) -> String {
+    let place = path.map(|path| format!("{path}: ")).unwrap_or_default();
+    format!("{place}{message}")
+}
+
+fn text_of(finding: &Finding) -> String {
+    text(finding.path.as_ref(), &finding.message, finding.hint.as_deref())
 }

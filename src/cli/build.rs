@@ -76,7 +76,7 @@ fn finish(outcome: Outcome, lock: &Lock, out: &Path, terminal: &Terminal) -> sup
     {
         return Err(failures::only(only, out, "`--force`", terminal));
     }
-    failures::show(&failed, terminal);
+    failures::show_not_built(&failed, terminal);
     Err(miette::miette!(
         help = "the table says why; `--force` writes also what only the audit is against",
         "{} of {} could not be built",
@@ -89,7 +89,7 @@ fn finish(outcome: Outcome, lock: &Lock, out: &Path, terminal: &Terminal) -> sup
 /// there before.
 fn warn_of_missing(built: &[Built], failed: &[Failed], out: &Path, terminal: &Terminal) {
     for one in built {
-        let failed = failed.iter().map(failures::file_name);
+        let failed = failed.iter().map(|one| one.plan().file_name());
         for needed in failed.filter(|name| one.plan.dependencies.contains(name) && !out.join(name).exists()) {
             let name = &one.extension.file_name;
             terminal.warning(format!(
@@ -131,7 +131,7 @@ struct MadeRow<'a> {
 impl<'a> Row<'a> {
     fn new(plan: &'a Plan, result: &'static str) -> Self {
         Self {
-            extension: format!("{}.tcz", plan.name),
+            extension: plan.file_name(),
             version: &plan.version,
             channel: &plan.channel,
             unlocked: plan.is_unlocked(),
@@ -224,7 +224,7 @@ fn made_cells(built: &Built, terminal: &Terminal) -> [Cell; 7] {
 fn failed_cells(plan: &Plan, terminal: &Terminal) -> [Cell; 7] {
     let blank = || terminal.cell("-", None);
     [
-        terminal.cell(format!("{}.tcz", plan.name), Some(Color::Cyan)),
+        terminal.cell(plan.file_name(), Some(Color::Cyan)),
         terminal.cell(&plan.version, None),
         blank(),
         blank(),

@@ -22,11 +22,7 @@ pub(crate) struct Reason {
 /// Every reason why an extension was not built.
 pub(crate) fn reasons(failed: &Failed) -> Vec<Reason> {
     match failed {
-        Failed::NotMade { error, .. } => {
-            let mut reasons = Vec::new();
-            add_reasons(error, &mut reasons);
-            reasons
-        }
+        Failed::NotMade { error, .. } => reasons_of(error),
         Failed::KeptBack(built) => {
             let findings = built.report.findings.iter();
             let errors = findings.filter(|finding| finding.level == Level::Error);
@@ -35,9 +31,20 @@ pub(crate) fn reasons(failed: &Failed) -> Vec<Reason> {
     }
 }
 
+/// Every reason that an error tells.
+pub(crate) fn reasons_of(error: &dyn Diagnostic) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    add_reasons(error, &mut reasons);
+    reasons
+}
+
 fn of_finding(finding: &Finding) -> Reason {
     Reason {
-        why: format!("{}: {}", finding.check, audit_table::what(finding)),
+        why: format!(
+            "{}: {}",
+            finding.check,
+            audit_table::what(finding.path.as_ref(), &finding.message)
+        ),
         hint: finding.hint.clone(),
     }
 }
@@ -62,24 +69,24 @@ fn add_reasons(error: &dyn Diagnostic, reasons: &mut Vec<Reason>) {
 }
 
 /// Says why extensions were not built.
-pub(crate) fn show(failed: &[Failed], terminal: &Terminal) {
-    let mut table = terminal.table(["NOT BUILT", "WHY", "HINT"]);
-    for one in failed {
-        let mut name = file_name(one);
-        for reason in reasons(one) {
+pub(crate) fn show_not_built(failed: &[Failed], terminal: &Terminal) {
+    let rows = failed.iter().map(|one| (one.plan().file_name(), reasons(one)));
+    show("NOT BUILT", rows, terminal);
+}
+
+/// Says what failed of what is named, and why.
+pub(crate) fn show(head: &str, failed: impl IntoIterator<Item = (String, Vec<Reason>)>, terminal: &Terminal) {
+    let mut table = terminal.stderr_table([head, "WHY", "HINT"]);
+    for (mut name, reasons) in failed {
+        for reason in reasons {
             table.add_row([
-                terminal.cell(std::mem::take(&mut name), Some(Color::Cyan)),
-                terminal.cell(reason.why, None),
-                terminal.cell(reason.hint.unwrap_or_default(), None),
+                terminal.stderr_cell(std::mem::take(&mut name), Some(Color::Cyan)),
+                terminal.stderr_cell(reason.why, None),
+                terminal.stderr_cell(reason.hint.unwrap_or_default(), None),
             ]);
         }
     }
     terminal.say_table(&table);
-}
-
-/// The name that an extension was to get.
-pub(crate) fn file_name(failed: &Failed) -> String {
-    format!("{}.tcz", failed.plan().name)
 }
 
 /// What scripts are told of an extension that was not built.
@@ -92,7 +99,7 @@ pub(crate) struct Row {
 /// The same for scripts.
 pub(crate) fn rows(failed: &[Failed]) -> Vec<Row> {
     let row = |one: &Failed| Row {
-        extension: file_name(one),
+        extension: one.plan().file_name(),
         reasons: reasons(one),
     };
     failed.iter().map(row).collect()

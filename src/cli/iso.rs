@@ -18,7 +18,7 @@ use tcforge::image::supply::{Supplied, Supply, SupplyError};
 use tcforge::image::{self, Made};
 use tcforge::kernel::build::Record;
 use tcforge::project::Project;
-use tcforge::recipe::Recipes;
+use tcforge::recipe::{ChannelNames, Recipes};
 use tcforge::scratch::Scratch;
 use tcforge::seen::Locks;
 use tcforge::tcz::side::Dependency;
@@ -98,10 +98,18 @@ fn build_missing(
         .chain(&appliance.extensions)
         .cloned()
         .collect();
-    let supplied = match supply.build_missing(&roots, &args.out) {
-        Err(SupplyError::Failed(failed)) => return Err(not_built(failed, args, terminal)?),
-        other => other?,
+    let (supplied, failed) = match supply.build_missing(&roots, &args.out) {
+        Err(SupplyError::Failed { failed, supplied }) => (supplied, failed),
+        other => (other?, Vec::new()),
     };
+    say_supplied(&supplied, terminal);
+    match failed.is_empty() {
+        true => Ok(supplied),
+        false => Err(not_built(failed, supplied, args, appliance, terminal)?),
+    }
+}
+
+fn say_supplied(supplied: &Supplied, terminal: &Terminal) {
     let built = &supplied.built;
     if !built.is_empty() {
         terminal.status(
@@ -113,25 +121,57 @@ fn build_missing(
     for name in &supplied.unlocked {
         terminal.warning(selection::unlocked(name));
     }
-    Ok(supplied)
 }
 
-/// What writes an extension that the audit is against.
-const FORCE: &str = "`tcforge build NAME --force`";
-
 /// Says why there is no image, and gives the error to end with.
-fn not_built(mut failed: Vec<Failed>, args: &IsoArgs, terminal: &Terminal) -> miette::Result<miette::Report> {
+fn not_built(
+    mut failed: Vec<Failed>,
+    supplied: Supplied,
+    args: &IsoArgs,
+    appliance: &Appliance,
+    terminal: &Terminal,
+) -> miette::Result<miette::Report> {
     if terminal.json {
-        let not_built = failures::rows(&failed);
-        terminal.print_json(&FailedRow { not_built }).into_diagnostic()?;
+        terminal
+            .print_json(&FailedRow::new(&failed, &supplied))
+            .into_diagnostic()?;
     }
+    let force = force(&failed, args, appliance)?;
     if failed.len() == 1
         && let Some(only) = failed.pop()
     {
-        return Ok(failures::only(only, &args.out, FORCE, terminal));
+        return Ok(failures::only(only, &args.out, &force, terminal));
     }
-    failures::show(&failed, terminal);
-    Ok(SupplyError::Failed(failed).into())
+    failures::show_not_built(&failed, terminal);
+    let kept_back = failed.iter().any(|one| matches!(one, Failed::KeptBack(_)));
+    let error = SupplyError::Failed { failed, supplied };
+    Ok(match kept_back {
+        false => error.into(),
+        true => miette::miette!(
+            help = format!(
+                "what could be built stays, and no image was made; {force} writes also what only the audit is against"
+            ),
+            "{error}"
+        ),
+    })
+}
+
+/// The command that writes the extensions that only the audit is against, as this one takes
+/// them then: made from the same channels, into the same folder.
+fn force(failed: &[Failed], args: &IsoArgs, appliance: &Appliance) -> miette::Result<String> {
+    let kept_back = failed.iter().filter(|one| matches!(one, Failed::KeptBack(_)));
+    let names: Vec<_> = kept_back.map(|one| one.plan().name.as_str()).collect();
+    let ChannelNames { mut channels, from } = ChannelNames::parse(&args.channels)?.or(&appliance.channels);
+    channels.extend(from.iter().map(|(recipe, channel)| format!("{recipe}={channel}")));
+    let channels = match channels.is_empty() {
+        true => String::new(),
+        false => format!(" --channel {}", channels.join(",")),
+    };
+    Ok(format!(
+        "`tcforge build {}{channels} --out {} --force`",
+        names.join(" "),
+        args.out.display()
+    ))
 }
 
 fn load_base(
@@ -181,20 +221,8 @@ fn folders(args: &IsoArgs) -> Vec<PathBuf> {
 /// Says what may fail on the box, of extensions that were built now or before.
 fn say_concerns(concerns: &[Concern], terminal: &Terminal) {
     for concern in concerns {
-        let place = concern
-            .path
-            .as_ref()
-            .map(|path| format!("{path}: "))
-            .unwrap_or_default();
-        let hint = concern
-            .hint
-            .as_ref()
-            .map(|hint| format!(" ({hint})"))
-            .unwrap_or_default();
-        let line = format!(
-            "{}: {}: {place}{}{hint}",
-            concern.extension, concern.check, concern.message
-        );
+        let what = audit_table::text(concern.path.as_ref(), &concern.message, concern.hint.as_deref());
+        let line = format!("{}: {}: {what}", concern.extension, concern.check);
         match concern.error {
             true => terminal.audit_error(line),
             false => terminal.warning(line),
@@ -220,8 +248,22 @@ fn say(made: &Made, base: &BootBase, terminal: &Terminal) {
 
 /// What scripts are told if there is no image.
 #[derive(Serialize)]
-struct FailedRow {
+struct FailedRow<'a> {
     not_built: Vec<failures::Row>,
+    built: &'a [String],
+    unlocked: &'a [String],
+    first_seen: Vec<FileRow<'a>>,
+}
+
+impl<'a> FailedRow<'a> {
+    fn new(failed: &[Failed], supplied: &'a Supplied) -> Self {
+        Self {
+            not_built: failures::rows(failed),
+            built: &supplied.built,
+            unlocked: &supplied.unlocked,
+            first_seen: supplied.seen.iter().map(FileRow::new).collect(),
+        }
+    }
 }
 
 /// What scripts are told of an image.

@@ -2,8 +2,7 @@
 //! and the way to the network.
 
 use serde::Serialize;
-use tcforge::build;
-use tcforge::fetch::{Cache, FetchOptions, Fetcher, Mirror, Network, Wanted};
+use tcforge::fetch::{Cache, FetchOptions, Fetcher, Mirror, Network};
 use tcforge::project::Project;
 use tcforge::recipe::{self, ChannelNames, Choice, Lock, LockedFile, Override, OverrideError, Plan, Recipes};
 use tcforge::seen::{Locks, PinError, Pinned};
@@ -115,9 +114,4 @@ pub(crate) fn fetcher(network: &args::Network, project: &Project) -> miette::Res
         mirrors,
         offline: network.offline,
     }))
-}
-
-/// What has to be fetched for the selected recipes.
-pub(crate) fn wanted(selected: &Selected) -> miette::Result<Vec<Wanted>> {
-    Ok(build::wanted(&selected.plans, &selected.lock)?)
 }

@@ -138,29 +138,49 @@ impl Terminal {
         self.print(text)
     }
 
-    /// An empty table in the program's style.
+    /// An empty table for the standard output.
     pub(crate) fn table<const N: usize>(&self, head: [&str; N]) -> Table {
+        styled(Table::new(), head, self.color_tables)
+    }
+
+    /// An empty table for [`Terminal::say_table`].
+    pub(crate) fn stderr_table<const N: usize>(&self, head: [&str; N]) -> Table {
         let mut table = Table::new();
-        table
-            .load_style(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Dynamic);
-        if self.color_tables {
-            table.enforce_styling();
-        }
-        table.set_header(head.map(|name| match self.color_tables {
-            true => Cell::new(name).add_attribute(Attribute::Bold),
-            false => Cell::new(name),
-        }));
-        table
+        table.use_stderr();
+        styled(table, head, self.color)
     }
 
     /// A cell, coloured where colours are wanted.
     pub(crate) fn cell(&self, text: impl Display, color: Option<Color>) -> Cell {
-        let cell = Cell::new(harmless(text));
-        match color {
-            Some(color) if self.color_tables => cell.fg(color),
-            _ => cell,
-        }
+        painted(text, color.filter(|_| self.color_tables))
+    }
+
+    /// The same of a table for [`Terminal::say_table`].
+    pub(crate) fn stderr_cell(&self, text: impl Display, color: Option<Color>) -> Cell {
+        painted(text, color.filter(|_| self.color))
+    }
+}
+
+/// A table in the program's style.
+fn styled<const N: usize>(mut table: Table, head: [&str; N], color: bool) -> Table {
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic);
+    if color {
+        table.enforce_styling();
+    }
+    table.set_header(head.map(|name| match color {
+        true => Cell::new(name).add_attribute(Attribute::Bold),
+        false => Cell::new(name),
+    }));
+    table
+}
+
+fn painted(text: impl Display, color: Option<Color>) -> Cell {
+    let cell = Cell::new(harmless(text));
+    match color {
+        Some(color) => cell.fg(color),
+        None => cell,
     }
 }
 
@@ -380,6 +400,32 @@ impl Drop for BarTask {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_has_the_colours_of_the_stream_that_it_goes_to() {
+        for (stderr, stdout) in [(true, false), (false, true)] {
+            let terminal = Terminal {
+                volume: Volume::Normal,
+                color: stderr,
+                color_tables: stdout,
+                json: false,
+                bars: MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
+                total: None,
+            };
+            let red = Some(Color::Red);
+            for (mut table, cell, colored) in [
+                (terminal.table(["X"]), terminal.cell("x", red), stdout),
+                (
+                    terminal.stderr_table(["X"]),
+                    terminal.stderr_cell("x", red),
+                    stderr,
+                ),
+            ] {
+                let text = table.add_row([cell]).to_string();
+                assert_eq!(text.contains("\u{1b}["), colored, "{text:?}");
+            }
+        }
+    }
 
     #[test]
     fn what_a_terminal_acts_on_is_escaped() {

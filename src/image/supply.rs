@@ -55,7 +55,7 @@ pub struct Supply<'a> {
     pub progress: &'a dyn Progress,
 }
 
-/// The recipes of an image, all built.
+/// The recipes of an image that are built.
 #[derive(Debug, Default)]
 pub struct Supplied {
     /// The extensions that were built now.
@@ -75,9 +75,14 @@ pub enum SupplyError {
     #[diagnostic(transparent)]
     Build(#[from] BuildError),
     /// Recipes could not be built.
-    #[error("could not build {}", names(.0))]
+    #[error("could not build {}", names(failed))]
     #[diagnostic(help("what could be built stays, and no image was made"))]
-    Failed(Vec<Failed>),
+    Failed {
+        /// Which, and why.
+        failed: Vec<Failed>,
+        /// The others.
+        supplied: Supplied,
+    },
     /// The lock cannot be read.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -162,8 +167,7 @@ impl Supply<'_> {
         let builder = self.builder(&lock);
         for plan in self.plans(roots)? {
             match self.taken(&builder, &plan, out) {
-                Ok(Some(standing)) if standing.unlocked => supplied.unlocked.push(file_name(&plan)),
-                Ok(Some(_)) => supplied.seen.extend(lock.first_seen(&plan).cloned()),
+                Ok(Some(standing)) => supplied.add_standing(&plan, &standing, &lock),
                 // What is wrong with its inputs, building it tells.
                 Ok(None) | Err(_) => missing.push(plan),
             }
@@ -177,7 +181,10 @@ impl Supply<'_> {
         supplied.add(&outcome.built, &lock);
         match outcome.failed.is_empty() {
             true => Ok(supplied),
-            false => Err(SupplyError::Failed(outcome.failed)),
+            false => Err(SupplyError::Failed {
+                failed: outcome.failed,
+                supplied,
+            }),
         }
     }
 
@@ -192,7 +199,7 @@ impl Supply<'_> {
         self.progress.note(&format!(
             "{}: what is there was made of another recipe, other scripts or upstream files, for another time, or by another \
              tcforge; it is built again",
-            file_name(plan)
+            plan.file_name()
         ));
         Ok(None)
     }
@@ -224,6 +231,16 @@ impl Supply<'_> {
 }
 
 impl Supplied {
+    fn add_standing(&mut self, plan: &Plan, standing: &Standing, lock: &Lock) {
+        if standing.is_unlocked() {
+            self.unlocked.push(plan.file_name());
+        }
+        let seen = lock
+            .first_seen(plan)
+            .filter(|file| !standing.is_local(&file.name));
+        self.seen.extend(seen.cloned());
+    }
+
     fn add(&mut self, built: &[Built], lock: &Lock) {
         let names = |one: &Built| one.extension.file_name.clone();
         let unlocked = built.iter().filter(|one| one.plan.is_unlocked());
@@ -235,12 +252,8 @@ impl Supplied {
 }
 
 fn names(failed: &[Failed]) -> String {
-    let names: Vec<_> = failed.iter().map(|one| file_name(one.plan())).collect();
+    let names: Vec<_> = failed.iter().map(|one| one.plan().file_name()).collect();
     names.join(", ")
-}
-
-fn file_name(plan: &Plan) -> String {
-    format!("{}.tcz", plan.name)
 }
 
 #[derive(Deserialize)]

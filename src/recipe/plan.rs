@@ -91,6 +91,11 @@ impl PlannedAsset {
 }
 
 impl Plan {
+    /// The extension's file name, `x.tcz`.
+    pub fn file_name(&self) -> String {
+        format!("{}.tcz", self.name)
+    }
+
     /// Whether any file is taken that the lock says nothing of.
     pub fn is_unlocked(&self) -> bool {
         self.assets.iter().any(PlannedAsset::is_unlocked)

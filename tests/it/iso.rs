@@ -8,6 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::json;
 use tcforge::digest::Sha256;
 use tcforge::image::appliance::Appliance;
 use tcforge::image::base::{BootBase, Kernel};
@@ -1003,6 +1004,7 @@ fn an_image_that_lacks_extensions_is_not_made_and_all_that_failed_is_told() {
          place = [{ from = \"**\", to = \"usr/local/\" }]\n",
     );
     world.upstream("torn.tar.gz", b"torn");
+    first_seen(&world, "tool.tar.gz");
     let args = ["iso", "box", "--offline", "--channel", "test,other"];
     let run = world.run(&args);
     assert_eq!(run.code, Some(1), "{run:?}");
@@ -1019,31 +1021,123 @@ fn an_image_that_lacks_extensions_is_not_made_and_all_that_failed_is_told() {
     assert_eq!(
         rows,
         [
+            vec!["Built 1 extension: tool.tcz"],
+            vec!["Trusted tool.tar.gz: upstream's own list, first seen on 2026-01-31"],
             vec!["NOT BUILT", "WHY", "HINT"],
-            vec![
-                "torn.tcz",
-                "cannot unpack `torn.tar.gz` of torn: this is not gzip data",
-                "the server may have sent an error page; look at the file",
-            ],
             vec![
                 "helper.tcz",
                 "`helper` of `helper` is not in the lock: https://upstream.invalid/helper",
                 "`tcforge update helper --channel other` fetches it and records its sum; `--file helper=PATH` takes a \
                  file of yours without one",
             ],
-            vec!["error: could not build torn.tcz, helper.tcz"],
+            vec![
+                "torn.tcz",
+                "cannot unpack `torn.tar.gz` of torn: this is not gzip data",
+                "the server may have sent an error page; look at the file",
+            ],
+            vec!["error: could not build helper.tcz, torn.tcz"],
             vec!["hint: what could be built stays, and no image was made"],
         ]
     );
     assert!(world.path("project/out/tool.tcz").exists() && !world.path("project/out/box.iso").exists());
-    let json = world.run(&[&args[..], &["--json"]].concat());
-    let names: Vec<_> = json.json()["not_built"]
+    fs::remove_dir_all(world.path("project/out")).unwrap();
+    let json = world.run(&[&args[..], &["--json"]].concat()).json();
+    assert_eq!(
+        (&json["built"], &json["unlocked"], &json["first_seen"][0]["name"]),
+        (&json!(["tool.tcz"]), &json!([]), &json!("tool.tar.gz"))
+    );
+    let names: Vec<_> = json["not_built"]
         .as_array()
         .unwrap()
         .iter()
         .map(|row| (row["extension"].clone(), row["reasons"].as_array().unwrap().len()))
         .collect();
-    assert_eq!(names, [("torn.tcz".into(), 1), ("helper.tcz".into(), 1)]);
+    assert_eq!(names, [("helper.tcz".into(), 1), ("torn.tcz".into(), 1)]);
+}
+
+/// Has the lock say of a file that only upstream vouches for it.
+fn first_seen(world: &World, file: &str) {
+    let lock = world.read("project/tcforge.lock");
+    let (before, entry) = lock.split_once(&format!("name = \"{file}\"")).unwrap();
+    let entry = entry.replacen("a test", "upstream's own list, first seen on 2026-01-31", 1);
+    world.write(
+        "project/tcforge.lock",
+        format!("{before}name = \"{file}\"{entry}"),
+    );
+}
+
+/// The command of the hint makes of the extensions what the image then takes, whatever
+/// channels and folder it takes them from.
+#[test]
+fn what_the_audit_keeps_from_an_image_is_forced_as_the_hint_says() {
+    let core = super::base::files::release();
+    for (extensions, command) in [
+        (
+            "\"tool.tcz\"",
+            "build tool --channel other,helper=test --out there --force",
+        ),
+        (
+            "\"tool.tcz\", \"again.tcz\"",
+            "build tool again --channel other,helper=test --out there --force",
+        ),
+    ] {
+        let world = boxed();
+        let module = tar_gz(&[("lib/tool/x.node", 0o644, &newer_glibc())]);
+        world.upstream("module.tar.gz", &module);
+        for (name, needs) in [("tool", "\"helper.tcz\""), ("again", "")] {
+            world.recipe(
+                name,
+                &format!(
+                    "dependencies = [{needs}]\n[[release.test.asset]]\nurl = \
+                     \"https://upstream.invalid/module.tar.gz\"\nplace = [{{ from = \"**\", to = \
+                     \"usr/local/{name}/\" }}]\n"
+                ),
+            );
+            let recipe = format!("project/recipes/{name}/recipe.toml");
+            let text = world.read(&recipe).replace("release.test", "release.other");
+            world.write(&recipe, text);
+        }
+        // In either channel, with other dependencies.
+        let asset = |channel, name| {
+            format!(
+                "[[release.{channel}.asset]]\nurl = \"https://upstream.invalid/extra\"\nplace = [{{ to = \
+                 \"usr/local/bin/{name}\" }}]\n"
+            )
+        };
+        world.upstream("extra", b"#!/bin/sh\n");
+        let other = "[release.other]\nversion = \"2\"\ndate = \"2026-01-31\"\n";
+        let needs = "dependencies = [\"extra.tcz\"]";
+        world.recipe(
+            "helper",
+            &format!("{needs}\n\n{other}\n{}", asset("other", "helper")),
+        );
+        world.recipe(
+            "extra",
+            &format!("{}\n{other}\n{}", asset("test", "extra"), asset("other", "extra")),
+        );
+        world.write(
+            "project/iso/box.toml",
+            format!("title = \"Box\"\nextensions = [{extensions}]\nchannels = [\"other\"]\nfrom = {{ helper = \"test\" }}\n"),
+        );
+        let iso = || {
+            let mut command = world.command(&["iso", "box", "--offline", "--out", "there"]);
+            command.env_remove("TCFORGE_CHANNEL");
+            Run::of(command.env("TCFORGE_TINYCORE", core.path()))
+        };
+        let refused = iso();
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(
+            refused.stderr.contains(&format!("`tcforge {command}`")),
+            "{refused:?}"
+        );
+        let forced = world.run(&command.split(' ').collect::<Vec<_>>());
+        assert_eq!(forced.code, Some(0), "{forced:?}");
+        let taken = iso();
+        assert!(
+            taken.code == Some(0) && !taken.stderr.contains("Built"),
+            "{taken:?}"
+        );
+    }
 }
 
 /// An extension whose service calls what is nowhere, and one, forced, whose native module
@@ -1191,18 +1285,29 @@ fn a_local_file_takes_the_place_of_one_that_the_lock_does_not_know() {
     );
 
     world.write("project/mine", "#!/bin/sh\necho mine\n");
+    world.upstream("also", b"#!/bin/sh\n");
+    world.edit(
+        "project/recipes/helper/recipe.toml",
+        "[[release.other.asset]]",
+        "[[release.other.asset]]\nurl = \"https://upstream.invalid/also\"\nplace = [{ to = \
+         \"usr/local/bin/also\" }]\n\n[[release.other.asset]]",
+    );
     let helper = || world.content("project/out/helper.tcz", "usr/local/bin/helper");
     let first = run(&["--file", "helper=mine"]).stderr;
-    // Neither was before: all or nothing.
-    assert!(
-        first.contains("Built 2 extensions: helper.tcz, tool.tcz\n"),
-        "{first}"
-    );
+    // The other was built before.
+    assert!(first.contains("Built 1 extension: helper.tcz\n"), "{first}");
     assert!(first.contains(UNLOCKED), "{first}");
     assert_eq!(helper(), "#!/bin/sh\necho mine\n");
 
-    // It is there, and still not what the lock says.
+    // It is there, and still not what the lock says. Its other files are.
+    world.upstream("helper", b"#!/bin/sh\n");
+    first_seen(&world, "also");
+    first_seen(&world, "helper");
     let again = run(&[]).stderr;
+    assert!(
+        again.contains("Trusted also: ") && !again.contains("Trusted helper: "),
+        "{again}"
+    );
     assert!(again.contains(UNLOCKED) && !again.contains("Built"), "{again}");
 
     // Nobody else has the file, so that what was made of it stays.

@@ -13,7 +13,7 @@ use super::make::Make;
 use super::record::{FileRecord, ModuleRecord, PackedRecord, Record};
 use crate::audit::{self, Level};
 use crate::base::Base;
-use crate::build::{Draft, Made as MadeExtension, audit_made};
+use crate::build::{BuildError, Draft, Made as MadeExtension, audit_made, audit_options};
 use crate::digest::Sha256;
 use crate::flock;
 use crate::image::base::modinfo::{self, Module};
@@ -174,7 +174,8 @@ impl Made<'_> {
             let draft = self.draft(piece, installed)?;
             made.push(draft.make(&base, &needs, folder, self.request.progress)?);
         }
-        let reports = audit_made(&made, folder, self.request.project, &base)?;
+        let reports = audit_made(&made, &base, &audit_options(folder, self.request.project)?)
+            .map_err(BuildError::from)?;
         refuse_errors(&reports)?;
         let record = |(piece, made): (&Piece, &MadeExtension)| PackedRecord {
             file: FileRecord {

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tcforge::tcz::side::SUFFIXES;
 
-use crate::world::{World, chmod, newer_glibc, tar_gz};
+use crate::world::{Run, World, chmod, newer_glibc, tar_gz, with_mounts};
 
 /// A recipe whose one file is one program.
 fn program(world: &World, name: &str) {
@@ -159,6 +159,58 @@ fn scripts_are_told_the_same() {
 }
 
 #[test]
+fn a_fetch_gets_what_it_can_and_tells_the_rest() {
+    let world = world();
+    // One file of two.
+    world.edit(
+        "project/recipes/absent/recipe.toml",
+        "[[release.test.asset]]",
+        "[[release.test.asset]]\nurl = \"https://upstream.invalid/good\"\nplace = [{ to = \"usr/local/bin/x\" }]\n\n\
+         [[release.test.asset]]",
+    );
+    program(&world, "unlisted");
+    let run = world.run(&[
+        "fetch",
+        "--offline",
+        "--json",
+        "absent",
+        "unknown",
+        "unlisted",
+        "tool",
+    ]);
+    assert_eq!(run.code, Some(1), "{run:?}");
+    let names: Vec<_> = run
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["name"].clone())
+        .collect();
+    assert_eq!(names, ["good", "tool.tar.gz"]);
+    let not_in_the_lock =
+        |name: &str| format!("`{name}` of `{name}` is not in the lock: https://upstream.invalid/{name}");
+    let rows = cells(&run.stderr);
+    assert!(rows[0][0].starts_with("Fetched 2 files, "), "{rows:?}");
+    assert_eq!(rows[1], ["NOT FETCHED", "WHY", "HINT"]);
+    let whys: Vec<_> = rows[2..5].iter().map(|row| (row[0], row[1].to_owned())).collect();
+    assert_eq!(
+        whys,
+        [
+            ("unknown.tcz", not_in_the_lock("unknown")),
+            ("unlisted.tcz", not_in_the_lock("unlisted")),
+            (
+                "absent.tcz",
+                "not in the cache, and this is offline: absent (https://upstream.invalid/absent)".to_owned()
+            ),
+        ]
+    );
+    assert_eq!(
+        rows[5],
+        ["error: the files of 3 of 4 extensions could not be fetched"]
+    );
+}
+
+#[test]
 fn what_cannot_be_loaded_without_what_failed_is_built_and_warned_of() {
     let world = world();
     world.recipe("user", "dependencies = [\"unknown.tcz\", \"tool.tcz\"]\n");
@@ -279,6 +331,52 @@ fn a_native_module_is_needed_unless_the_recipe_says_that_it_is_not() {
     // Whoever gets the extension sees the same.
     let check = world.run(&["check", "out/tool.tcz"]);
     assert_eq!(check.code, Some(0), "{check:?}");
+}
+
+/// A file that something is mounted on can be neither replaced nor removed.
+#[test]
+fn one_that_cannot_get_its_name_keeps_no_other_back_and_stays_what_it_was() {
+    let world = World::new();
+    for name in ["busy", "good"] {
+        program(&world, name);
+        world.upstream(name, format!("#!/bin/sh\n# {name}\n").as_bytes());
+    }
+    world.run(&["build", "busy", "-q"]).succeeded("");
+    let before = world.made();
+    world.edit("project/recipes/busy/recipe.toml", "bin/busy", "bin/busier");
+    let script = "mount --bind /dev/null out/busy.tcz.info && exec \"$@\"";
+    let args = ["build", "busy", "good", "absent", "--json"];
+    program(&world, "absent");
+    let run = Run::of(&mut world.through(&with_mounts(script), &args));
+    assert_eq!(run.code, Some(1), "{run:?}");
+    let told = |row: &serde_json::Value| json!([row["extension"], row["written"], row["reasons"][0]["why"]]);
+    assert_eq!(
+        run.json()
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(told)
+            .collect::<Vec<_>>(),
+        [
+            json!(["good.tcz", true, null]),
+            json!([
+                "absent.tcz",
+                false,
+                "`absent` of `absent` is not in the lock: https://upstream.invalid/absent"
+            ]),
+            json!([
+                "busy.tcz",
+                false,
+                "cannot write `out/busy.tcz.info`: Device or resource busy (os error 16)"
+            ]),
+        ]
+    );
+    let (good, busy): (Vec<_>, Vec<_>) = world
+        .made()
+        .into_iter()
+        .partition(|(name, _)| name.starts_with("good"));
+    assert_eq!(busy, before.into_iter().collect::<Vec<_>>());
+    assert_eq!(good.len(), 7);
 }
 
 #[test]
