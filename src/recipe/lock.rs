@@ -18,8 +18,8 @@ const HEADER: &str = "\
 # Every upstream file that a build may read: what it is called, where it is,
 # its size in bytes (left out until somebody fetched it), its sha256, and who
 # says so. Written by `tcforge update`, and by the first fetch of a file whose
-# sum only upstream publishes. A build stops at any other file that is not
-# here, and at one that differs.
+# sum only upstream publishes. An extension is not built from any other file,
+# nor from one that differs.
 ";
 
 /// The format that this code reads and writes.
@@ -100,11 +100,6 @@ impl Lock {
             &project.display_name(LOCK_NAME),
             &text,
         ))?)
-    }
-
-    /// One without entries, for a folder that has none yet. `text` is what stands above them.
-    pub fn empty(text: &str) -> Result<Self, Invalid> {
-        Self::parse(&SourceFile::new(LOCK_NAME, text))
     }
 
     /// Parses the text of a lock. Two entries for one origin are a mistake.
