@@ -274,7 +274,7 @@ impl<'a> Locks<'a> {
     }
 
     /// The user's own lock.
-    fn own(&self) -> Result<Lock, PinError> {
+    pub(crate) fn own(&self) -> Result<Lock, PinError> {
         let Some(folder) = &self.state else {
             return Ok(Lock::default());
         };

@@ -330,11 +330,11 @@ mod tests {
             ("\"https://hid'den@a/x\"", "\"https://*******@a/x\""),
             (
                 "https://a/x?sig=hid'den https://a/?h`id<d>en",
-                "https://a/x?*********** https://a/?********",
+                "https://a/x?*********** https://a/?*********",
             ),
             (
                 "[\"https://hid`d<e>n@a/\", 'https://hid`den@a/', `https://hid'den@a/`]",
-                "[\"https://********@a/\", 'https://*******@a/', `https://*******@a/`]",
+                "[\"https://*********@a/\", 'https://*******@a/', `https://*******@a/`]",
             ),
             (
                 "<git+https://hid'd`en@a/#hidden>, it's",

@@ -191,7 +191,7 @@ impl Lock {
         let locked = plan.assets.iter().filter(|asset| !asset.is_unlocked());
         locked
             .filter_map(|asset| self.find(&asset.origin))
-            .filter(|file| file.source.starts_with(FIRST_SEEN))
+            .filter(|file| file.is_first_seen())
     }
 
     /// Adds a file, or replaces what was known of its origin.
@@ -230,6 +230,11 @@ impl Lock {
 }
 
 impl LockedFile {
+    /// Whether only upstream itself publishes its sum.
+    pub fn is_first_seen(&self) -> bool {
+        self.source.starts_with(FIRST_SEEN)
+    }
+
     /// What has to be fetched for it. `origin` is the lock's, with the login or token that
     /// it takes to get there, which the lock does not have.
     pub fn wanted_from(&self, origin: &Origin) -> Wanted {
