@@ -156,6 +156,9 @@ fn a_sum_of_upstreams_own_is_kept_said_and_held_to() {
         assert_eq!(upstream.server.targets(), [""; 0]);
         assert!(!world.path("state").exists(), "nothing was kept");
 
+        // It may be there, open to all.
+        fs::create_dir_all(world.path("state/tcforge")).unwrap();
+        chmod(&world.path("state/tcforge"), 0o755);
         let first = run(&world, &with(&["build", "--json"]));
         let lock_text = world.read(home.lock());
         home.assert_is_private(&world);
@@ -202,8 +205,8 @@ fn a_sum_of_upstreams_own_is_kept_said_and_held_to() {
         for args in [&["build"][..], &["fetch"]] {
             let error = format!(
                 "error: `{file}` is not the file that was asked for: its sha256 is {}, not {sum}\nhint: upstream replaced \
-                 the file, or somebody changed it on the way: find out which. To take the new one, remove its entry from the lock that \
-         has it, and run this again\n",
+                 the file, or somebody changed it on the way: find out which. To take the new one, remove its entry \
+                 from the lock that has it, and run this again\n",
                 Sha256::of(&theirs)
             );
             run(&world, &with(args)).failed(&error);
