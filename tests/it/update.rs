@@ -203,32 +203,6 @@ fn sums_that_are_missing_are_recorded() {
 }
 
 #[test]
-fn a_list_that_the_recipe_names_is_asked_before_github() {
-    let (world, _github) = world();
-    let sum = Sha256::of(&archive("1.3"));
-    let list = format!("{sum}  tool-1.3.tar.gz\n").into_bytes();
-    let upstream = Mirror::of(BTreeMap::from([("/sums".to_owned(), list)]));
-    let name = "project/recipes/tool/recipe.toml";
-    let text = format!("sum = {{ url = \"{}/sums\" }}\nplace = ", upstream.url());
-    world.edit(name, "place = ", &text);
-
-    let run = world.run(&["update", "--json"]);
-    let rows = run.json();
-    let source = rows[0]["upstream"][0]["source"].as_str().unwrap();
-    assert!(
-        source.starts_with("upstream's own list, first seen on "),
-        "{source}"
-    );
-    assert!(
-        run.stderr
-            .ends_with(&format!("\n   Trusted tool-1.3.tar.gz: {source}\n")),
-        "{}",
-        run.stderr
-    );
-    assert_eq!(world.read("project/tcforge.lock"), lock("1.3", source));
-}
-
-#[test]
 fn one_at_a_time_changes_a_project() {
     let (world, _github) = world();
     // This test is another run, of another user who may change the project, too, and
