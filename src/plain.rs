@@ -31,6 +31,19 @@ pub(crate) fn read_own(path: &Path) -> io::Result<Vec<u8>> {
     all_of(open_own(path)?)
 }
 
+/// All of such a file that only this user can have written.
+pub(crate) fn read_private(path: &Path) -> io::Result<Vec<u8>> {
+    let file = open_own(path)?;
+    let meta = file.metadata()?;
+    match is_own(&meta) && meta.mode() & 0o022 == 0 {
+        true => all_of(file),
+        false => Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "it belongs to another user, or others may write to it",
+        )),
+    }
+}
+
 /// Opens such a file for reading and writing; makes it, with this mode less the
 /// umask, if it is not there.
 pub(crate) fn open_or_make_own(path: &Path, mode: u32) -> io::Result<File> {
@@ -89,8 +102,8 @@ fn all_of(mut file: File) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::fs;
-    use std::os::unix::fs::symlink;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
     use std::os::unix::net::UnixListener;
 
     use rustix::fs::mknodat;
@@ -125,6 +138,33 @@ pub(crate) mod tests {
             }
             assert!(write_own(&path, b"x").is_err(), "{name}");
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_others_may_have_written_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        assert_eq!(read_private(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        write_own(&path, b"mine").unwrap();
+        for (mode, read) in [
+            (0o600, true),
+            (0o644, true),
+            (0o620, false),
+            (0o602, false),
+            (0o666, false),
+        ] {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(read_private(&path).is_ok(), read, "{mode:o}");
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        let link = folder.path().join("link");
+        symlink(&path, &link).unwrap();
+        assert!(read_private(&link).is_err());
+        // Only root can make what belongs to another.
+        if rustix::process::geteuid().is_root() {
+            chown(&path, Some(65534), None).unwrap();
+            assert!(read_private(&path).is_err());
         }
     }
 

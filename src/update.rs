@@ -17,6 +17,7 @@ use crate::recipe::update::{
 use crate::recipe::{
     Channel, Channels, Lock, LockError, Plan, PlannedAsset, Recipe, RecipeError, Recipes, Release, Watch,
 };
+use crate::seen::{Locks, PinError};
 
 /// Why an update could not be made. Nothing was written then, for the recipe
 /// concerned and those after it.
@@ -38,6 +39,10 @@ pub enum Error {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Update(#[from] UpdateError),
+    /// What the user saw first.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Pin(#[from] PinError),
     /// A file could not be written.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -153,7 +158,7 @@ impl Updater<'_> {
             let known = match lock.find(&asset.origin) {
                 Some(locked) if locked.size.is_some() => continue,
                 Some(locked) => Some((locked.sha256, locked.source.clone())),
-                None => listed(files, &asset.origin).map(|sum| (sum, LISTED.to_owned())),
+                None => self.known_besides(asset, files)?,
             };
             let (cached, source) = match known {
                 Some((sha256, source)) => {
@@ -178,6 +183,21 @@ impl Updater<'_> {
             });
         }
         Ok(sums)
+    }
+
+    /// The sum of a file that the lock does not know, and who says so. Where the recipe
+    /// names a list, that is asked for it, as a build does, unless this user did before.
+    fn known_besides(
+        &self,
+        asset: &PlannedAsset,
+        files: &[FoundFile],
+    ) -> Result<Option<(Sha256, String)>, Error> {
+        if asset.sum_list.is_none() {
+            return Ok(listed(files, &asset.origin).map(|sum| (sum, LISTED.to_owned())));
+        }
+        let seen = Locks::of_user(self.project).own()?;
+        let file = seen.find(&asset.origin);
+        Ok(file.map(|file| (file.sha256, file.source.clone())))
     }
 
     /// Fetches a file that nobody else has summed, as upstream's own list says if there

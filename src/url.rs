@@ -139,12 +139,25 @@ pub(crate) fn masked(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, address)) = rest.split_once("://") {
-        let end = address.find(|c: char| c.is_whitespace() || c.is_control() || "\"'`<>".contains(c));
+        let closing = closing_quote(before);
+        let is_end = |c: char| c.is_whitespace() || c.is_control() || c == '"' || Some(c) == closing;
+        let end = address.find(is_end);
         let (address, behind) = address.split_at(end.unwrap_or(address.len()));
         out.extend([before, "://", &masked_address(address)]);
         rest = behind;
     }
     out + rest
+}
+
+/// What ends a URL that is quoted; the text before it ends with its scheme. Any other quote
+/// may be part of a login or a query.
+fn closing_quote(before: &str) -> Option<char> {
+    let is_of_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    match before.trim_end_matches(is_of_scheme).chars().next_back()? {
+        '<' => Some('>'),
+        quote @ ('\'' | '`') => Some(quote),
+        _ => None,
+    }
 }
 
 /// A text that was meant to be one URL, with a `*` for each byte that may be secret.
@@ -313,6 +326,20 @@ mod tests {
             ),
             ("https://r/@scope/x-1.tgz", "https://r/@scope/x-1.tgz"),
             ("`https://a/x?…` is gone", "`https://a/x?…` is gone"),
+            ("\"https://me:hid'den@a/x\"", "\"https://**********@a/x\""),
+            ("\"https://hid'den@a/x\"", "\"https://*******@a/x\""),
+            (
+                "https://a/x?sig=hid'den https://a/?h`id<d>en",
+                "https://a/x?*********** https://a/?*********",
+            ),
+            (
+                "[\"https://hid`d<e>n@a/\", 'https://hid`den@a/', `https://hid'den@a/`]",
+                "[\"https://*********@a/\", 'https://*******@a/', `https://*******@a/`]",
+            ),
+            (
+                "<git+https://hid'd`en@a/#hidden>, it's",
+                "<git+https://********@a/#******>, it's",
+            ),
         ] {
             assert_eq!(masked(text), wanted);
             assert_eq!(masked(text).len(), text.len());

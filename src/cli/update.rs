@@ -7,10 +7,11 @@ use serde::Serialize;
 use tcforge::pins::Repinner;
 use tcforge::project::Project;
 use tcforge::recipe::update::Change;
-use tcforge::recipe::{ChannelNames, Channels, Lock, Recipes};
+use tcforge::recipe::{ChannelNames, Channels, Lock, LockedFile, Recipes};
 use tcforge::update::Updater;
 
 use super::args::UpdateArgs;
+use super::selection::FileRow;
 use super::terminal::Terminal;
 use super::{Outcome, selection};
 
@@ -68,6 +69,13 @@ fn say(change: &Change, args: &UpdateArgs, terminal: &Terminal) {
         (false, true) => terminal.status("Would update", change),
         (false, false) => terminal.status("Updated", change),
     }
+    let seen = new_files(change).filter(|file| file.is_first_seen());
+    selection::say_first_seen(seen, terminal);
+}
+
+/// What the lock has now, or would have, of the files that differ.
+fn new_files(change: &Change) -> impl Iterator<Item = &LockedFile> {
+    change.files.iter().filter_map(|file| file.new.as_ref())
 }
 
 /// What scripts are told.
@@ -79,6 +87,7 @@ struct Row<'a> {
     new_version: &'a str,
     changed: bool,
     files: Vec<&'a str>,
+    upstream: Vec<FileRow<'a>>,
 }
 
 impl<'a> Row<'a> {
@@ -90,6 +99,7 @@ impl<'a> Row<'a> {
             new_version: &change.versions.1,
             changed: !change.is_empty(),
             files: change.files.iter().map(|file| file.name.as_str()).collect(),
+            upstream: new_files(change).map(FileRow::new).collect(),
         }
     }
 }

@@ -68,7 +68,7 @@ pub enum FetchError {
     /// The bytes are not those that were asked for.
     #[error("`{from}` is not the file that was asked for: its sha256 is {found}, not {wanted}{}", other_size(*size, *wanted_size))]
     #[diagnostic(help(
-        "upstream replaced the file, or somebody changed it on the way: find out which; to take the new one, remove the old entry from tcforge.lock and run `tcforge update`; without a project, from ~/.local/state/tcforge/tcforge.lock, and run this again"
+        "upstream replaced the file, or somebody changed it on the way: find out which. To take the new one, remove its entry from the lock that has it, and run this again"
     ))]
     WrongSum {
         /// Where they came from.

@@ -18,8 +18,8 @@ const HEADER: &str = "\
 # Every upstream file that a build may read: what it is called, where it is,
 # its size in bytes (left out until somebody fetched it), its sha256, and who
 # says so. Written by `tcforge update`, and by the first fetch of a file whose
-# sum only upstream publishes. A build stops at any other file that is not
-# here, and at one that differs.
+# sum only upstream publishes. An extension is not built from any other file,
+# nor from one that differs.
 ";
 
 /// The format that this code reads and writes.
@@ -100,11 +100,6 @@ impl Lock {
             &project.display_name(LOCK_NAME),
             &text,
         ))?)
-    }
-
-    /// One without entries, for a folder that has none yet. `text` is what stands above them.
-    pub fn empty(text: &str) -> Result<Self, Invalid> {
-        Self::parse(&SourceFile::new(LOCK_NAME, text))
     }
 
     /// Parses the text of a lock. Two entries for one origin are a mistake.
@@ -196,7 +191,7 @@ impl Lock {
         let locked = plan.assets.iter().filter(|asset| !asset.is_unlocked());
         locked
             .filter_map(|asset| self.find(&asset.origin))
-            .filter(|file| file.source.starts_with(FIRST_SEEN))
+            .filter(|file| file.is_first_seen())
     }
 
     /// Adds a file, or replaces what was known of its origin.
@@ -235,6 +230,11 @@ impl Lock {
 }
 
 impl LockedFile {
+    /// Whether only upstream itself publishes its sum.
+    pub fn is_first_seen(&self) -> bool {
+        self.source.starts_with(FIRST_SEEN)
+    }
+
     /// What has to be fetched for it. `origin` is the lock's, with the login or token that
     /// it takes to get there, which the lock does not have.
     pub fn wanted_from(&self, origin: &Origin) -> Wanted {

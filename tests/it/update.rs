@@ -129,6 +129,12 @@ fn a_newer_release_is_shown_and_written() {
             "new_version": "1.3",
             "changed": true,
             "files": ["tool-1.3.tar.gz", "tool-1.2.tar.gz"],
+            "upstream": [{
+                "name": "tool-1.3.tar.gz",
+                "url": "https://upstream.invalid/v1.3/tool-1.3.tar.gz",
+                "sha256": Sha256::of(&archive("1.3")).to_string(),
+                "source": "GitHub's list of the release",
+            }],
         }])
     );
     let recipe = RECIPE

@@ -66,9 +66,8 @@ fn a_file_that_differs_stops_the_build_with_both_sums() {
     let mut command = world.command(&["build"]);
     Run::of(command.env_remove("TCFORGE_MIRROR")).failed(&format!(
         "error: `npm:is-number@7.0.0` is not the file that was asked for: its sha256 is {NUMBER}, not {wrong}\nhint: \
-         upstream replaced the file, or somebody changed it on the way: find out which; to take the new one, remove \
-         the old entry from tcforge.lock and run `tcforge update`; without a project, from \
-         ~/.local/state/tcforge/tcforge.lock, and run this again\n"
+         upstream replaced the file, or somebody changed it on the way: find out which. To take the new one, remove \
+         its entry from the lock that has it, and run this again\n"
     ));
     world.assert_nothing_left();
 }

@@ -74,9 +74,8 @@ fn a_sum_that_nobody_published_is_recorded_once_and_then_held_to() {
     run(&world, &["update"]).succeeded("   Current tool 1.2\n");
     let other = format!(
         "error: `{url}` is not the file that was asked for: its sha256 is {}, not {sum}\nhint: upstream replaced the \
-         file, or somebody changed it on the way: find out which; to take the new one, remove the old entry from \
-         tcforge.lock and run `tcforge update`; without a project, from ~/.local/state/tcforge/tcforge.lock, and run \
-         this again\n",
+         file, or somebody changed it on the way: find out which. To take the new one, remove its entry from \
+         the lock that has it, and run this again\n",
         Sha256::of(&theirs)
     );
     assert_eq!(theirs.len(), size, "only the sum differs");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -108,6 +109,22 @@ impl Home {
     }
 }
 
+impl Home {
+    /// A project's files are for all who may see it; the user's own are not.
+    fn assert_is_private(self, world: &World) {
+        let mode = |name: &str| fs::metadata(world.path(name)).unwrap().permissions().mode() & 0o777;
+        match self {
+            Self::Project => assert!(!world.path(Self::User.lock()).exists()),
+            Self::User => assert_eq!((mode("state/tcforge"), mode(self.lock())), (0o700, 0o600)),
+        }
+    }
+}
+
+/// An entry of a lock.
+fn entry(name: &str, url: &str, sum: Sha256, source: &str) -> String {
+    format!("\n[[file]]\nname = \"{name}\"\nurl = \"{url}\"\nsha256 = \"{sum}\"\nsource = \"{source}\"\n")
+}
+
 /// The grade of a sum that was seen today.
 fn grade(text: &str) -> String {
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
@@ -139,12 +156,16 @@ fn a_sum_of_upstreams_own_is_kept_said_and_held_to() {
         assert_eq!(upstream.server.targets(), [""; 0]);
         assert!(!world.path("state").exists(), "nothing was kept");
 
+        // It may be there, open to all.
+        fs::create_dir_all(world.path("state/tcforge")).unwrap();
+        chmod(&world.path("state/tcforge"), 0o755);
         let first = run(&world, &with(&["build", "--json"]));
         let lock_text = world.read(home.lock());
+        home.assert_is_private(&world);
         let grade = grade(&lock_text);
         first.succeeded(&format!(
-            "      note tool.tar.gz: upstream's own list says {sum}; kept in `{lock}`, and from now on held to\n   Trusted \
-             tool.tar.gz: {grade}\n     Wrote 1 extension to `out`\n"
+            "      note tool.tar.gz: its sha256 is {sum} ({grade}); kept in `{lock}`, and from now on held to\n   \
+             Trusted tool.tar.gz: {grade}\n     Wrote 1 extension to `out`\n"
         ));
         let entry = format!(
             "\n[[file]]\nname = \"tool.tar.gz\"\nurl = \"{file}\"\nsize = {size}\nsha256 = \"{sum}\"\nsource = \"{grade}\"\n"
@@ -184,9 +205,8 @@ fn a_sum_of_upstreams_own_is_kept_said_and_held_to() {
         for args in [&["build"][..], &["fetch"]] {
             let error = format!(
                 "error: `{file}` is not the file that was asked for: its sha256 is {}, not {sum}\nhint: upstream replaced \
-                 the file, or somebody changed it on the way: find out which; to take the new one, remove the old entry \
-                 from tcforge.lock and run `tcforge update`; without a project, from \
-                 ~/.local/state/tcforge/tcforge.lock, and run this again\n",
+                 the file, or somebody changed it on the way: find out which. To take the new one, remove its entry \
+                 from the lock that has it, and run this again\n",
                 Sha256::of(&theirs)
             );
             run(&world, &with(args)).failed(&error);
@@ -242,13 +262,38 @@ fn update_takes_upstreams_list_too() {
     let ours = archive("ours");
     let upstream = Upstream::new(&ours, &Sha256::of(&ours).to_string());
     let world = upstream.world();
-    run(&world, &["update", "-q"]).succeeded("");
-    let lock = world.read("project/tcforge.lock");
-    assert!(
-        lock.contains(&format!("source = \"{}\"\n", grade(&lock))),
-        "{lock}"
+    // GitHub has the sum, too, but a build does not ask it.
+    let releases = json!([{
+        "tag_name": "v1.2", "draft": false, "prerelease": false, "published_at": "2026-01-31T12:00:00Z",
+        "assets": [{
+            "name": "tool.tar.gz", "size": ours.len(), "browser_download_url": upstream.file(),
+            "digest": format!("sha256:{}", Sha256::of(&ours)),
+        }],
+    }]);
+    let path = "/repos/example/tool/releases";
+    upstream.set(path, Reply::Good(releases.to_string().into()));
+    let network = "project/recipes/network.toml";
+    world.edit(network, "https://api.github.com", &upstream.server.url(""));
+    world.edit(
+        "project/recipes/tool/recipe.toml",
+        "date = \"2026-01-31\"\n",
+        "date = \"2026-01-31\"\nwatch = { github = \"example/tool\" }\n",
     );
-    assert_eq!(upstream.server.targets(), ["/list", "/tool.tar.gz"]);
+    let updated = run(&world, &["update", "--json"]);
+    let lock = world.read("project/tcforge.lock");
+    let grade = grade(&lock);
+    assert!(lock.contains(&format!("source = \"{grade}\"\n")), "{lock}");
+    assert!(
+        updated
+            .stderr
+            .ends_with(&format!("\n   Trusted tool.tar.gz: {grade}\n")),
+        "{}",
+        updated.stderr
+    );
+    assert_eq!(updated.json()[0]["upstream"][0]["source"], grade);
+    let mut asked = upstream.server.targets();
+    asked.retain(|target| !target.starts_with(path));
+    assert_eq!(asked, ["/list", "/tool.tar.gz"]);
 }
 
 #[test]
@@ -368,9 +413,12 @@ fn nothing_is_kept_where_list_and_file_do_not_fit() {
         let upstream = Upstream::new(&ours, "");
         upstream.set("/list", reply);
         let world = upstream.world();
-        for command in ["build", "fetch"] {
-            run(&world, &[command]).failed(&told(&upstream.list(), &upstream.file()));
-        }
+        let told = told(&upstream.list(), &upstream.file());
+        run(&world, &["build"]).failed(&told);
+        // It goes on with other recipes first, and tells of them.
+        let fetched = run(&world, &["fetch"]);
+        assert!(fetched.stderr.ends_with(&told), "{}", fetched.stderr);
+        assert_eq!((fetched.code, fetched.stdout.as_str()), (Some(1), ""));
         assert_eq!(world.read("project/tcforge.lock"), "version = 1\n");
         assert!(!world.path("state").exists());
         world.assert_nothing_left();
@@ -453,28 +501,161 @@ fn a_sum_that_cannot_be_kept_is_not_used() {
 }
 
 #[test]
-fn what_is_built_in_counts_before_what_was_seen() {
+fn a_lock_that_cannot_be_used_fails_only_what_needs_it() {
+    let (ours, plain) = (archive("ours"), archive("plain"));
+    let user = Home::User.lock();
+    let no_lock = |world: &World, text: &str, mode: u32| {
+        world.write(user, text);
+        chmod(&world.path(user), mode);
+    };
+    type Damage<'a> = Box<dyn Fn(&World) + 'a>;
+    let cases: Vec<(Damage, &str)> = vec![
+        (
+            Box::new(|world| no_lock(world, "version = 1\n[[file]]\n", 0o600)),
+            "the key `name` is missing",
+        ),
+        (
+            Box::new(|world| no_lock(world, "version = 1\n", 0o622)),
+            "it belongs to another user, or others may write to it",
+        ),
+        (
+            Box::new(|world| fs::create_dir_all(world.path(user)).unwrap()),
+            "it is not a plain file",
+        ),
+        (
+            Box::new(|world| chmod(&world.path("project"), 0o555)),
+            "Permission denied",
+        ),
+    ];
+    for (damage, why) in cases {
+        let upstream = Upstream::new(&ours, &Sha256::of(&ours).to_string());
+        let world = upstream.world();
+        let recipe = world.read("project/recipes/tool/recipe.toml");
+        world.write(
+            "project/recipes/other/recipe.toml",
+            recipe.replace("name = \"tool\"", "name = \"other\""),
+        );
+        world.recipe(
+            "plain",
+            "[[release.test.asset]]\nurl = \"https://upstream.invalid/plain.tar.gz\"\nplace = [{ from = \"*\", to = \
+             \"usr/local/bin/\" }]\n",
+        );
+        world.lock("plain.tar.gz", &Sha256::of(&plain).to_string(), plain.len());
+        world.write(&format!("cache{}", by_sum(&plain)), &plain);
+        damage(&world);
+        let mut program = world.through(without_powers(), &["build", "--json", "--out", "../out"]);
+        program.env("SSL_CERT_FILE", AUTHORITY);
+        let run = Run::of(&mut program);
+        chmod(&world.path("project"), 0o755);
+        assert_eq!(run.code, Some(1), "{run:?}");
+        let rows = run.json();
+        let reason = |extension: &str| {
+            let row = rows.as_array().unwrap().iter();
+            let mut row = row.filter(|row| row["extension"] == extension);
+            row.next().unwrap()["reasons"][0]["why"].clone()
+        };
+        assert_eq!(reason("plain.tcz"), Value::Null, "{why}");
+        assert!(reason("other.tcz").as_str().unwrap().contains(why), "{run:?}");
+        assert_eq!(
+            reason("tool.tcz"),
+            "the lock for its sums cannot be used, as for `other`",
+            "{why}"
+        );
+        assert!(world.path("out/plain.tcz").exists(), "{why}");
+        assert_eq!(
+            world.names("out").len(),
+            world
+                .names("out")
+                .iter()
+                .filter(|name| name.starts_with("plain"))
+                .count()
+        );
+    }
+}
+
+#[test]
+fn what_is_found_of_a_recipe_stays_if_more_of_it_fails() {
+    let ours = archive("ours");
+    let upstream = Upstream::new(&ours, &format!("{}  tool.tar.gz\n", Sha256::of(&ours)));
+    let world = upstream.world();
+    let name = "project/recipes/tool/recipe.toml";
+    let recipe = world.read(name);
+    let (head, asset) = recipe.split_at(recipe.find("[[release.test.asset]]").unwrap());
+    let absent = asset.replace("/tool.tar.gz", "/absent.tar.gz");
+    world.write(name, format!("{head}{asset}\n{absent}"));
+    let run = run(&world, &["build", "-q"]);
+    assert!(
+        run.stderr
+            .contains("tells no sum of `absent.tar.gz`: it has no sha256 of that name"),
+        "{}",
+        run.stderr
+    );
+    let lock = world.read("project/tcforge.lock");
+    assert!(lock.contains("name = \"tool.tar.gz\"\n"), "{lock}");
+}
+
+#[test]
+fn a_project_is_held_to_what_its_user_saw_before() {
+    let (ours, theirs) = (archive("ours"), archive("them"));
+    let source = "upstream's own list, first seen on 2026-01-31";
+    for command in ["build", "fetch", "update"] {
+        let upstream = Upstream::new(&theirs, &Sha256::of(&theirs).to_string());
+        let world = upstream.world();
+        let seen = entry("tool.tar.gz", &upstream.file(), Sha256::of(&ours), source);
+        world.write(Home::User.lock(), format!("version = 1\n{seen}"));
+        chmod(&world.path(Home::User.lock()), 0o600);
+        // Upstream has another file by now, and a list that fits.
+        let failed = run(&world, &[command, "-q"]);
+        assert!(
+            failed.stderr.contains(&format!(
+                "its sha256 is {}, not {}",
+                Sha256::of(&theirs),
+                Sha256::of(&ours)
+            )),
+            "{command}: {}",
+            failed.stderr
+        );
+        assert_eq!(failed.code, Some(1));
+        world.write(&format!("cache{}", by_sum(&ours)), &ours);
+        run(&world, &[command, "-q"]).succeeded("");
+        let lock = world.read("project/tcforge.lock");
+        let kept = lock.replace(&format!("size = {}\n", ours.len()), "");
+        assert!(kept.ends_with(&seen), "{command}: {lock}");
+        assert!(
+            upstream
+                .server
+                .targets()
+                .iter()
+                .all(|path| path == "/tool.tar.gz")
+        );
+    }
+}
+
+#[test]
+fn locks_that_disagree_fail_the_extension() {
     let world = World::new();
     fs::remove_file(world.path("project/tcforge.lock")).unwrap();
     let url = "https://github.com/opencontainers/runc/releases/download/v1.4.3/runc.amd64";
-    let built_in = tcforge::project::Project::built_in()
-        .read_text("tcforge.lock")
-        .unwrap();
-    assert!(
-        built_in.contains(url),
-        "the test names a file that the lock knows"
-    );
+    let built_in = tcforge::recipe::Lock::load(&tcforge::project::Project::built_in()).unwrap();
+    let locked = built_in.find(&url.parse().unwrap()).unwrap().sha256;
+    let seen = Sha256::of(b"else");
     world.write(
         Home::User.lock(),
-        format!(
-            "version = 1\n[[file]]\nname = \"runc.amd64\"\nurl = \"{url}\"\nsha256 = \"{}\"\nsource = \"x\"\n",
-            Sha256::of(b"else")
-        ),
+        format!("version = 1\n{}", entry("runc.amd64", url, seen, "x")),
+    );
+    chmod(&world.path(Home::User.lock()), 0o600);
+    let told = format!(
+        "error: the locks disagree on `runc.amd64`: its sha256 is {locked} in the built-in one, {seen} in `{}`\nhint: \
+         upstream replaced the file, or somebody changed it on the way: find out which. To go by the built-in lock, \
+         remove the entry from the other, and run this again\n",
+        world.text_path(Home::User.lock())
     );
     // That would do, if it counted.
     world.write(&format!("cache{}", by_sum(b"else")), b"else");
-    let run = world.run(&["build", "runc", "--offline", "--channel", "current"]);
-    run.failed(&format!(
+    let args = ["build", "runc", "--offline", "--channel", "current"];
+    world.run(&args).failed(&told);
+    world.edit(Home::User.lock(), &seen.to_string(), &locked.to_string());
+    world.run(&args).failed(&format!(
         "error: not in the cache, and this is offline: runc.amd64 ({url})\nhint: run `tcforge fetch` on a machine with \
          network, and copy its cache here\n"
     ));

@@ -453,8 +453,11 @@ fn what_bases_are_made_of_moves_on_with_the_mirror() {
     assert_eq!(files(), before);
     let made = run(&["update", "--bases", "--json"]);
     made.succeeded(&format!("{note}   Updated {change}"));
+    let mut rows = made.json();
+    let upstream = rows[0]["upstream"].take();
+    assert_eq!(upstream[0]["url"], "debian:bullseye/tool=1.1");
     assert_eq!(
-        made.json(),
+        rows,
         serde_json::json!([{
             "recipe": "tool",
             "channel": "bullseye",
@@ -462,6 +465,7 @@ fn what_bases_are_made_of_moves_on_with_the_mirror() {
             "new_version": "1.1",
             "changed": true,
             "files": ["tool"],
+            "upstream": null,
         }])
     );
     let after = files();
