@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+/// Between parts of a screen: more blanks than a line of text has.
+const GAP: &str = "        ";
+/// Characters of a line that are shown where one line is all the room.
+const LONGEST: usize = 120;
 /// Lines that a message shows of a console's end.
 const END: usize = 30;
 
@@ -99,16 +103,16 @@ impl Console {
         self.state().lines.clone()
     }
 
-    /// What was said last: the last line that is not empty, whole or not.
+    /// What was said last: the last line that is not empty, whole or not. Of a screen
+    /// that was drawn, which is one long line here, it is what stands behind the last gap.
     pub fn last_line(&self) -> String {
         let state = self.state();
         let partial = clean(&state.partial);
         let lines = state.lines.iter().map(|line| line.text.as_str());
         let mut said = lines.chain([partial.as_str()]).rev();
-        said.find(|text| !text.trim().is_empty())
-            .unwrap_or_default()
-            .trim()
-            .to_owned()
+        let said = said.find(|text| !text.trim().is_empty()).unwrap_or_default();
+        let piece = said.trim().rsplit(GAP).next().unwrap_or_default();
+        piece.trim().chars().take(LONGEST).collect()
     }
 
     /// The last lines, as a message shows them.
@@ -219,6 +223,10 @@ mod tests {
         assert_eq!(open.last_line(), "half a li");
         open.take(b"ne\n");
         assert_eq!(open.last_line(), "half a line");
+        open.take(b"\x1b[5;1H *Demo          \x1b[9;1H   in 0s.          \x1b[H  Booting `Demo'\r\n\r\n");
+        assert_eq!(open.last_line(), "Booting `Demo'");
+        open.take(b"[    0.000000] Linux version\n");
+        assert_eq!(open.last_line(), "[    0.000000] Linux version");
         let line = open.wait(0, |line| line.contains("half"), Duration::ZERO);
         assert_eq!(line.unwrap().text, "half a line");
     }
