@@ -90,12 +90,17 @@ fn a_box_with_a_broken_service_tells_why() {
     assert!(report("timeline.svg").contains("not ready"));
     let timeline: serde_json::Value = serde_json::from_str(&report("timeline.json")).unwrap();
     let events = timeline["events"].as_array().unwrap();
-    let kinds: Vec<_> = events
+    let happened: Vec<_> = events
         .iter()
-        .map(|event| event["kind"].as_str().unwrap())
+        .map(|event| (event["kind"].as_str().unwrap(), event["name"].as_str().unwrap()))
         .collect();
-    for kind in ["kernel", "extension", "service", "failure"] {
-        assert!(kinds.contains(&kind), "{kind}: {timeline}");
+    for event in [
+        ("kernel", "kernel"),
+        ("extension", "broken.tcz"),
+        ("failure", "broken"),
+        ("failure", "not ready"),
+    ] {
+        assert!(happened.contains(&event), "{event:?}: {timeline}");
     }
 }
 
