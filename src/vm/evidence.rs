@@ -36,15 +36,17 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Asks a box, until it does not answer.
-    pub fn of_guest(guest: &mut Guest, title: &str) -> Self {
+    /// Asks a box, until it does not answer; for its timeline only if that is not
+    /// known yet, because a later answer has other times.
+    pub fn of_guest(guest: &mut Guest, title: &str, known: Option<&Timeline>) -> Self {
         let answers = guest.run(":", ANSWER).is_ok();
-        let timeline = match answers {
-            true => Timeline::of_guest(guest, title).ok(),
-            false => None,
+        let timeline = match known {
+            Some(timeline) => Some(timeline.clone()),
+            None if answers => Timeline::of_guest(guest, title).ok(),
+            None => None,
         };
         let mut evidence = Self {
-            complete: timeline.is_some(),
+            complete: answers && timeline.is_some(),
             timeline: timeline.unwrap_or_else(|| Timeline::of_console(guest, title)),
             logs: Vec::new(),
         };

@@ -41,7 +41,8 @@ pub(super) fn run(
     drop(teller);
     if let Some(report) = &args.report {
         terminal.status("Asking", "the box for its logs");
-        let evidence = Evidence::of_guest(&mut guest, &title);
+        let known = result.as_ref().ok().map(|checked| &checked.timeline);
+        let evidence = Evidence::of_guest(&mut guest, &title, known);
         if !evidence.complete {
             terminal.warning("the box does not answer: what the report has of it is not all");
         }
