@@ -200,7 +200,11 @@ int main(int count, char **arguments)
         need("resolv.conf");
         run_core();
         serve_gateway();
-    } else if (!strcmp(name, "node") && strcmp(first, "-e")) {
+    } else if (!strcmp(name, "node") && !strcmp(first, "-e")) {
+        /* What a password is hashed to, if nobody is to log in. */
+        puts("$argon2id$v=19$m=65536,t=3,p=4$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNo");
+        return 0;
+    } else if (!strcmp(name, "node")) {
         serve_editor(value(arguments, "--config"));
     }
     fprintf(stderr, "%s can do no %s\n", name, first);
