@@ -7,8 +7,7 @@ use serde::Deserialize;
 
 /// The audit's own data.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Rules {
     /// C libraries that are not glibc, by soname.
     pub other_libcs: BTreeSet<String>,

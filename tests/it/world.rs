@@ -159,7 +159,6 @@ impl World {
             .env("TCFORGE_CHANNEL", CHANNEL)
             .env("TCFORGE_CACHE", self.path("cache"))
             .env("TCFORGE_MIRROR", format!("file:{}", self.text_path("mirror")))
-            .env("XDG_STATE_HOME", self.path("state"))
             .env("TMPDIR", self.path("tmp"))
             .stdin(Stdio::null());
         command
